@@ -1,0 +1,299 @@
+"""The fast array routines behind the layers (explained in notebooks/10_speed.ipynb).
+
+Every function has a plain twin, the same operation as loops, in `cnnlib.plain`, and a test that
+the two agree. Images come and go as (batch, height, width, channels). In memory they lie as
+*rows*: (height, channels, width, batch), the batch innermost, so that a whole line of numbers is
+added, compared or copied at once where a channel count of 1 or 6 innermost would leave short
+runs. `to_rows` restores that order where an array has lost it (a pickle drops it).
+"""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+
+def contiguous(x: np.ndarray) -> np.ndarray:
+    """`x` itself where its memory is in C order, else a copy that is."""
+    return x if x.flags.c_contiguous else x.copy()
+
+
+def to_rows(x: np.ndarray) -> np.ndarray:
+    """(batch, height, width, channels) -> contiguous (height, channels, width, batch)."""
+    return contiguous(x.transpose(1, 3, 2, 0))
+
+
+def from_rows(rows: np.ndarray) -> np.ndarray:
+    """(height, channels, width, batch) -> a view (batch, height, width, channels)."""
+    return rows.transpose(3, 0, 2, 1)
+
+
+class Axis(NamedTuple):
+    """How a window moves along one axis: everything that output size and padding follow from."""
+
+    size: int
+    window: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+
+    @property
+    def out(self) -> int:
+        """Number of window positions."""
+        reach = self.dilation * (self.window - 1) + 1
+        return (self.size + self.before + self.after - reach) // self.stride + 1
+
+    def cell(self, k: int) -> slice:
+        """Which places of the padded axis the window's k-th cell meets, one per position."""
+        start = k * self.dilation
+        return slice(start, start + self.stride * (self.out - 1) + 1, self.stride)
+
+    @property
+    def inside(self) -> slice:
+        """Where the unpadded axis lies within the padded one."""
+        return slice(self.before, self.before + self.size)
+
+
+def axis(size: int, window: int, stride: int, padding: str, dilation: int = 1) -> Axis:
+    """The `Axis` for 'valid' or 'same'.
+
+    'same' gives ceil(size / stride) positions and puts the odd cell of padding at the end, as
+    TensorFlow and Keras do.
+
+    Raises
+    ------
+    ValueError
+        Where the window does not fit ('valid' only).
+
+    Examples
+    --------
+    >>> from cnnlib.kernels import axis
+    >>> axis(28, 5, 1, "valid").out, axis(28, 5, 2, "same").out, axis(7, 3, 2, "valid").out
+    (24, 14, 3)
+    """
+    reach = dilation * (window - 1) + 1
+    if padding == "same":
+        needed = max(0, (math.ceil(size / stride) - 1) * stride + reach - size)
+        return Axis(size, window, stride, dilation, needed // 2, needed - needed // 2)
+    if reach > size:
+        raise ValueError(
+            f"a window of {window} cells (dilation {dilation}: {reach} wide) does not fit into "
+            f"{size}. Use padding='same', a smaller window or a larger input"
+        )
+    return Axis(size, window, stride, dilation, 0, 0)
+
+
+def pad(x: np.ndarray, rows: Axis, columns: Axis, fill: float = 0.0) -> np.ndarray:
+    """Contiguous (height + padding, channels, width + padding, batch) from an image batch."""
+    if not (rows.before or rows.after or columns.before or columns.after):
+        return to_rows(x)
+    batch, height, width, channels = x.shape
+    shape = (
+        rows.before + height + rows.after,
+        channels,
+        columns.before + width + columns.after,
+        batch,
+    )
+    padded = np.full_like(x, fill, order="C", shape=shape, subok=False)
+    padded[rows.inside, :, columns.inside] = x.transpose(1, 3, 2, 0)
+    return padded
+
+
+# --- Convolution by overlapping rows ------------------------------------------------------------
+# The matrix of all windows (im2col) is kh * kw times the image. Here the image is copied only once
+# per kernel *column*, into (height, kw, channels, out_width, batch): the rows of the window matrix
+# of one output row then lie equally spaced, and those of the next output row begin a little
+# further on and overlap them. One strided view is therefore a stack of matrices for BLAS.
+
+
+def columns_of(x: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
+    """The image once per kernel column: (padded height, kw, channels, out_width, batch)."""
+    padded = pad(x, rows, columns)
+    height, channels, _, batch = padded.shape
+    shape = (height, columns.window, channels, columns.out, batch)
+    copies = np.empty_like(padded, order="C", shape=shape)
+    for j in range(columns.window):
+        copies[:, j] = padded[:, :, columns.cell(j)]
+    return copies
+
+
+def windows_of(copies: np.ndarray, rows: Axis) -> np.ndarray:
+    """The window matrices (out_height, kh * kw * channels, out_width * batch)."""
+    height, kw, channels, out_width, batch = copies.shape
+    depth = rows.window * kw * channels
+    if rows.dilation > 1:  # the kernel's rows are apart: gather them
+        first = np.arange(rows.out)[:, None] * rows.stride
+        gathered = copies[first + np.arange(rows.window) * rows.dilation]
+        return gathered.reshape(rows.out, depth, out_width * batch)
+    flat = copies.reshape(height * kw * channels, out_width * batch)
+    views = sliding_window_view(flat, depth, axis=0)[:: rows.stride * kw * channels]
+    return views[: rows.out].swapaxes(1, 2)
+
+
+def conv2d(
+    x: np.ndarray, kernel: np.ndarray, rows: Axis, columns: Axis
+) -> tuple[np.ndarray, np.ndarray]:
+    """Correlate images with kernels; `y` and the copies that the gradients reuse.
+
+    Parameters
+    ----------
+    x : (batch, height, width, in)
+    kernel : (kh, kw, in, out)
+    rows, columns : Axis
+        From `axis`, for the image's height and width.
+
+    Returns
+    -------
+    y : (batch, out_height, out_width, out)
+        ``y[n, i, j, o] = sum over a, b, c of x[n, i*s + a*d, j*s + b*d, c] * kernel[a, b, c, o]``
+        on the padded image.
+    copies : ndarray
+        What `columns_of` gave.
+    """
+    copies = columns_of(x, rows, columns)
+    flat_kernel = kernel.reshape(-1, kernel.shape[-1])
+    y = np.matmul(flat_kernel.T, windows_of(copies, rows))
+    return from_rows(y.reshape(rows.out, kernel.shape[-1], columns.out, x.shape[0])), copies
+
+
+def conv2d_kernel_gradient(
+    dy: np.ndarray, copies: np.ndarray, kernel_shape: tuple[int, ...], rows: Axis
+) -> np.ndarray:
+    """DL/dkernel: the correlation of the input with dy, summed over the batch."""
+    filters, batch = kernel_shape[-1], dy.shape[0]
+    flat_dy = to_rows(dy).reshape(rows.out, filters, dy.shape[2] * batch)
+    products = np.matmul(windows_of(copies, rows), flat_dy.swapaxes(1, 2))
+    return products.sum(axis=0).reshape(kernel_shape)
+
+
+def conv2d_input_gradient(
+    dy: np.ndarray, kernel: np.ndarray, rows: Axis, columns: Axis
+) -> np.ndarray:
+    """DL/dx: every dy is sent back through its window's weights, and overlaps add up."""
+    kh, kw, channels, filters = kernel.shape
+    batch = dy.shape[0]
+    flat_kernel = kernel.reshape(-1, filters)
+    flat_dy = to_rows(dy).reshape(rows.out, filters, columns.out * batch)
+    height = rows.before + rows.size + rows.after
+    copies = np.zeros_like(dy, order="C", shape=(height, kw, channels, columns.out, batch))
+    for i in range(rows.out):
+        start = i * rows.stride
+        window = copies[start : start + rows.dilation * (kh - 1) + 1 : rows.dilation]
+        window += (flat_kernel @ flat_dy[i]).reshape(window.shape)
+    width = columns.before + columns.size + columns.after
+    padded = np.zeros_like(dy, order="C", shape=(height, channels, width, batch))
+    for j in range(kw):
+        padded[:, :, columns.cell(j)] += copies[:, j]
+    return from_rows(padded[rows.inside, :, columns.inside])
+
+
+# --- Pooling ------------------------------------------------------------------------------------
+
+
+def cells_of(padded: np.ndarray, rows: Axis, columns: Axis) -> list[np.ndarray]:
+    """One view per cell of the window, row by row: what that cell sees at every position."""
+    return [
+        padded[rows.cell(i), :, columns.cell(j)]
+        for i in range(rows.window)
+        for j in range(columns.window)
+    ]
+
+
+def max_pool(x: np.ndarray, rows: Axis, columns: Axis) -> tuple[np.ndarray, np.ndarray]:
+    """The largest of each window, and which cell of the window held it (the first, on a tie)."""
+    first, *others = cells_of(pad(x, rows, columns, fill=-np.inf), rows, columns)
+    best = first.copy()
+    counts = np.uint8 if len(others) < 256 else np.uint32
+    winner = np.zeros_like(best, dtype=counts)
+    for index, cell in enumerate(others, start=1):
+        # Indices grow, so the latest strict improvement is the maximum of the flags times index:
+        # two byte-wide passes in place of a masked write.
+        flags = (cell > best).view(np.uint8)
+        np.maximum(winner, np.multiply(flags, index, dtype=counts), out=winner)
+        np.maximum(best, cell, out=best)
+    return from_rows(best), winner
+
+
+def spread(parts: Iterable[np.ndarray], dy: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
+    """Add part k into the places that the window's k-th cell saw; `dy` gives type and batch."""
+    _, channels, _, batch = dy.shape
+    height = rows.before + rows.size + rows.after
+    width = columns.before + columns.size + columns.after
+    padded = np.zeros_like(dy, order="C", shape=(height, channels, width, batch))
+    for cell, part in zip(cells_of(padded, rows, columns), parts, strict=True):
+        cell += part
+    return from_rows(padded[rows.inside, :, columns.inside])
+
+
+def max_pool_gradient(dy: np.ndarray, winner: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
+    """Dy goes to the cell that won and nowhere else; where windows overlap, gradients add up."""
+    dy = to_rows(dy)
+    parts = (dy * (winner == k) for k in range(rows.window * columns.window))
+    return spread(parts, dy, rows, columns)
+
+
+def real_cells(rows: Axis, columns: Axis, like: np.ndarray) -> np.ndarray:
+    """How many cells of each window lie on the image: (out_height, 1, out_width, 1)."""
+    ones = np.ones_like(like, shape=(1, rows.size, columns.size, 1))
+    return sum(cells_of(pad(ones, rows, columns), rows, columns))  # type: ignore[return-value]
+
+
+def average_pool(x: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
+    """The mean over each window's real cells (padding is not counted)."""
+    first, *others = cells_of(pad(x, rows, columns), rows, columns)
+    total = first.copy()
+    for cell in others:
+        total += cell
+    total /= real_cells(rows, columns, x)
+    return from_rows(total)
+
+
+def average_pool_gradient(dy: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
+    """Each cell of a window receives an equal share of its dy."""
+    share = to_rows(dy) / real_cells(rows, columns, dy)
+    return spread([share] * (rows.window * columns.window), share, rows, columns)
+
+
+# --- Between images and vectors -----------------------------------------------------------------
+
+
+def flatten(x: np.ndarray) -> np.ndarray:
+    """(batch, ...) -> (batch, features) in Keras's order, in memory with the batch innermost."""
+    features_first = contiguous(np.moveaxis(x, 0, -1))
+    return features_first.reshape(-1, x.shape[0]).T
+
+
+def unflatten(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The way back: (batch, features) -> (batch, ...), the batch innermost in memory."""
+    return np.moveaxis(contiguous(x.T).reshape(*shape, x.shape[0]), -1, 0)
+
+
+def dense(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """``x @ kernel`` over the last axis; for (batch, features) with the batch innermost."""
+    return (kernel.T @ x.T).T if x.ndim == 2 else x @ kernel
+
+
+def dense_kernel_gradient(x: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """``x.T @ dy``, summed over the batch (and over the axes between, where there are any)."""
+    return x.reshape(-1, x.shape[-1]).T @ dy.reshape(-1, dy.shape[-1])
+
+
+def channel_sum(x: np.ndarray) -> np.ndarray:
+    """The sum over all axes but the last, one axis after the other.
+
+    A float32 sum that runs through a million numbers in one go loses three digits; sums of sums
+    do not.
+    """
+    while x.ndim > 1:
+        x = x.sum(axis=0)
+    return x
+
+
+def channel_mean(x: np.ndarray) -> np.ndarray:
+    """The mean over all axes but the last, one axis after the other."""
+    while x.ndim > 1:
+        x = x.mean(axis=0)
+    return x

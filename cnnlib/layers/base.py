@@ -1,0 +1,208 @@
+"""What every layer is: parameters, a pure forward pass and its gradient.
+
+Explained in notebooks/03_training.ipynb. A layer keeps its parameters and its configuration and
+nothing else: whatever the backward pass needs travels in `cache`, so one layer can be used by many
+threads at once and every intermediate value can be looked at.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from cnnlib import initializers, registry
+from cnnlib.config import floatx
+from cnnlib.utils import unknown_name
+
+Shape = tuple[int | None, ...]
+
+
+class Layer(registry.Configurable, family=True):
+    """Base of all layers.
+
+    A subclass defines ``forward(x, training, rng) -> y, cache`` and
+    ``backward(dy, cache) -> dx, grads``; where it has parameters, ``create(input_shape)`` makes
+    them with `add_param`; where shapes change, ``compute_output_shape(input_shape)``.
+
+    Parameters
+    ----------
+    name : str, optional
+        The class's name in snake case where it is not given.
+    trainable : bool
+        False keeps the optimizer away from the parameters.
+    dtype : {'float32', 'float64'}, optional
+        Of the parameters; `cnnlib.config.floatx()` where it is not given.
+    """
+
+    keras_module = "keras.layers"
+    whole_batch = False  # True: its result for one example depends on the others (normalization)
+    ndim: int | None = None  # number of axes that the input must have, the batch included
+    window: tuple[int, int] | None = None
+
+    def __init__(
+        self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **extras: Any
+    ):
+        registry.refuse_extras(type(self).__name__, extras)
+        if isinstance(dtype, dict):  # Keras writes {"class_name": "DTypePolicy", "config": ...}
+            dtype = dtype["config"]["name"]
+        dtype = floatx() if dtype is None else str(np.dtype(dtype))
+        if dtype not in ("float32", "float64"):
+            raise unknown_name("float type of a layer", dtype, ("float32", "float64"))
+        self.automatic_name = name is None
+        self.name = registry.snake_case(type(self).__name__) if name is None else name
+        self.trainable, self.dtype = trainable, dtype
+        self.input_shape: Shape | None = None
+        self._params: dict[str, np.ndarray] = {}
+        self.state: dict[str, np.ndarray] = {}
+        self.regularizers: dict[str, Any] = {}
+
+    @property
+    def built(self) -> bool:
+        """Whether the parameters exist."""
+        return self.input_shape is not None
+
+    @property
+    def params(self) -> dict[str, np.ndarray]:
+        """What training changes: name -> array."""
+        if not self.built:
+            raise ValueError(
+                f"layer {self.name!r} ({type(self).__name__}) is not built yet, so it has no "
+                "weights: call layer.build(input_shape), call the layer on an array, or build "
+                "its model"
+            )
+        return self._params
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the parameters for inputs of this shape; what is already built stays as it is.
+
+        Parameters
+        ----------
+        input_shape : tuple
+            The batch first, usually None: ``(None, 28, 28, 1)``.
+
+        Raises
+        ------
+        ValueError
+            Where the layer cannot take such an input.
+        """
+        if not self.built:
+            input_shape = tuple(input_shape)
+            self.check_rank(len(input_shape))
+            self.compute_output_shape(input_shape)
+            self.create(input_shape)
+            self.input_shape = input_shape
+
+    def create(self, input_shape: Shape) -> None:
+        """Make parameters with `add_param`: for subclasses that have any."""
+
+    def add_param(self, name: str, shape: Shape, initializer: Any, regularizer: Any = None) -> None:
+        """Make the parameter `name`."""
+        if None in shape:
+            raise ValueError(f"layer {self.name!r} needs to know every size in {shape} to be built")
+        self._params[name] = initializers.get(initializer)(shape, self.dtype)
+        if regularizer is not None:
+            self.regularizers[name] = regularizer
+
+    def check_rank(self, received: int) -> None:
+        """Raise where the input has the wrong number of axes."""
+        if self.ndim is not None and received != self.ndim:
+            raise ValueError(
+                f"layer {self.name!r} ({type(self).__name__}) expects images: 4 axes (batch, "
+                f"height, width, channels). Received {received} axes"
+                + (". Add the channel axis: x[..., np.newaxis]" if received == 3 else "")
+            )
+
+    def check_input(self, x: np.ndarray) -> None:
+        """Raise where `x` does not fit what the layer was built for: rank, or the last axis."""
+        if self.input_shape is None:
+            _ = self.params  # says that the layer is not built
+        elif len(x.shape) != len(self.input_shape):
+            self.check_rank(len(x.shape))
+            raise self.wrong_shape(x.shape)
+        elif self.input_shape[-1] != x.shape[-1]:
+            raise self.wrong_shape(x.shape)
+
+    def wrong_shape(self, received: Shape) -> ValueError:
+        """The error for an input of another shape than the layer was built for."""
+        return ValueError(
+            f"layer {self.name!r} ({type(self).__name__}) was built for inputs of shape "
+            f"{self.input_shape}. Received shape {tuple(received)}"
+        )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of the output for this shape of the input, the batch included."""
+        return tuple(input_shape)
+
+    def forward(
+        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, Any]:
+        """``y, cache``; neither x nor the layer changes."""
+        raise TypeError(f"{type(self).__name__} does not define forward(x, training, rng)")
+
+    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """``dx, grads``: dL/dx, and dL/dp for every parameter; dy = dL/dy is not changed."""
+        raise TypeError(f"{type(self).__name__} does not define backward(dy, cache)")
+
+    def parameter_gradients(self, dy: np.ndarray, cache: Any) -> dict[str, np.ndarray]:
+        """`grads` alone: for the first layer, below which nobody needs dx."""
+        return self.backward(dy, cache)[1]
+
+    def updated_state(self, cache: Any) -> dict[str, np.ndarray]:
+        """What `state` becomes after a training pass with this cache."""
+        return {}
+
+    def __call__(self, x: Any, training: bool = False) -> np.ndarray:
+        """Y alone; builds the layer at the first call.
+
+        Examples
+        --------
+        >>> cnnlib.layers.Dense(3)(np.ones((2, 5))).shape
+        (2, 3)
+        """
+        if not hasattr(x, "dtype"):
+            x = np.asarray(x)
+        x = x.astype(self.dtype, copy=False)
+        if not self.built:
+            self.build((None, *x.shape[1:]))
+        rng = np.random.default_rng() if training else None
+        return self.forward(x, training, rng)[0]
+
+    def weights(self) -> list[tuple[dict[str, np.ndarray], str]]:
+        """Where each weight is kept (a dict and its key), in Keras's order."""
+        return [(self.params, k) for k in self.params] + [(self.state, k) for k in self.state]
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all weights, in Keras's order: parameters, then moving averages."""
+        return [home[key].copy() for home, key in self.weights()]
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        """Replace all weights; nothing changes where one of them does not fit.
+
+        Raises
+        ------
+        ValueError
+            For the wrong number of arrays, or an array of the wrong shape.
+        """
+        set_weights(self.weights(), weights, f"layer {self.name!r}")
+
+    def count_params(self) -> int:
+        """How many numbers `get_weights` gives."""
+        return sum(home[key].size for home, key in self.weights())
+
+    def __repr__(self) -> str:
+        """Class and name."""
+        return f"<{type(self).__name__} {self.name!r}>"
+
+
+def set_weights(
+    homes: list[tuple[dict[str, np.ndarray], str]], weights: list[Any], owner: str
+) -> None:
+    """Put `weights` into their homes, all or none."""
+    arrays = [w if hasattr(w, "dtype") else np.asarray(w) for w in weights]
+    expected = [home[key].shape for home, key in homes]
+    received = [w.shape for w in arrays]
+    if expected != received:
+        raise ValueError(
+            f"set_weights of {owner} expects arrays of shapes {expected}. Received {received}"
+        )
+    for (home, key), w in zip(homes, arrays, strict=True):
+        home[key] = w.astype(home[key].dtype)  # a new array: the caller keeps its own

@@ -1,0 +1,119 @@
+"""Small helpers that several modules share: seeds, one-hot labels, messages for wrong names."""
+
+import difflib
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+_seeds = {"root": np.random.SeedSequence()}
+
+
+def set_random_seed(seed: int) -> None:
+    """Make what follows repeatable: weights, shuffling, dropout, ``random`` and ``np.random``.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to 2**32 - 1.
+
+    Raises
+    ------
+    ValueError
+        When the seed is not such an integer.
+
+    Examples
+    --------
+    >>> cnnlib.utils.set_random_seed(7)
+    """
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed: expected an integer from 0 to 2**32 - 1. Received: {seed!r}")
+    random.seed(int(seed))
+    np.random.seed(seed)  # noqa: NPY002 - users' own code may still use it
+    _seeds["root"] = np.random.SeedSequence(int(seed))
+
+
+def next_seed() -> int:
+    """An integer that depends on the last `set_random_seed` and on how many were drawn since."""
+    return int(_seeds["root"].spawn(1)[0].generate_state(1)[0])
+
+
+def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
+    """One-hot rows: label k becomes a row of zeros with a one in column k.
+
+    Parameters
+    ----------
+    x : array_like of int, any shape (a last axis of length 1 is dropped)
+        Labels from 0 to num_classes - 1.
+    num_classes : int, optional
+        The largest label plus one where it is not given.
+
+    Returns
+    -------
+    ndarray, float64, the shape of x and one axis more: (..., num_classes)
+
+    Raises
+    ------
+    ValueError
+        For labels that are not integers or out of range.
+
+    Examples
+    --------
+    >>> cnnlib.utils.to_categorical([0, 2], num_classes=3)
+    array([[1., 0., 0.],
+           [0., 0., 1.]])
+    """
+    labels = np.asarray(x)
+    if labels.ndim > 1 and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    if labels.size == 0 or not np.array_equal(labels, labels.astype(np.int64)):
+        raise ValueError(f"to_categorical expects at least one integer label. Received: {x!r}")
+    labels = labels.astype(np.int64)
+    if num_classes is None:
+        num_classes = int(labels.max()) + 1
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(
+            f"to_categorical expects labels from 0 to {num_classes - 1}. "
+            f"Received labels from {labels.min()} to {labels.max()}"
+        )
+    return (labels[..., None] == np.arange(num_classes)).astype(np.float64)
+
+
+def unknown_name(kind: str, received: Any, known: Iterable[str]) -> ValueError:
+    """The error for a name that does not exist, with the nearest one that does.
+
+    Examples
+    --------
+    >>> cnnlib.utils.unknown_name("activation", "rleu", ["relu", "tanh"])
+    ValueError("unknown activation: 'rleu'. Did you mean 'relu'? Known: relu, tanh")
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(received), names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return ValueError(f"unknown {kind}: {received!r}.{hint} Known: {', '.join(names)}")
+
+
+def pair(value: Any, name: str, smallest: int = 1) -> tuple[int, int]:
+    """(rows, columns) from one integer or two, each at least `smallest`.
+
+    Examples
+    --------
+    >>> cnnlib.utils.pair(3, "kernel_size")
+    (3, 3)
+    """
+    values = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    whole = all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values)
+    if len(values) != 2 or not whole or min(values) < smallest:
+        raise ValueError(
+            f"{name}: expected an integer of at least {smallest}, or two of them "
+            f"(rows, columns). Received: {name}={value!r}"
+        )
+    return int(values[0]), int(values[1])
+
+
+def positive_int(value: Any, name: str) -> int:
+    """`value` where it is an integer of at least 1; a ValueError that names it otherwise."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}: expected a positive integer. Received: {name}={value!r}")
+    return int(value)
