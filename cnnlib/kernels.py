@@ -97,7 +97,7 @@ def pad(x: np.ndarray, rows: Axis, columns: Axis, fill: float = 0.0) -> np.ndarr
         columns.before + width + columns.after,
         batch,
     )
-    padded = np.full_like(x, fill, order="C", shape=shape, subok=False)
+    padded = np.full_like(x, fill, order="C", shape=shape)
     padded[rows.inside, :, columns.inside] = x.transpose(1, 3, 2, 0)
     return padded
 

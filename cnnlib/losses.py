@@ -89,6 +89,8 @@ class Loss(registry.Configurable, family=True):
         y_true, y_pred = (a if hasattr(a, "dtype") else np.asarray(a) for a in (y_true, y_pred))
         if not np.issubdtype(y_pred.dtype, np.floating):
             y_pred = y_pred.astype(np.float64)
+        if len(y_true) != len(y_pred):
+            raise ValueError(f"received {len(y_true)} labels for {len(y_pred)} predictions")
         values, _ = self.value_and_gradient(y_true, y_pred)
         if sample_weight is not None:
             values = values * sample_weight
@@ -106,7 +108,23 @@ class MeanSquaredError(Loss):
         return error * error, 2 * error
 
 
-class BinaryCrossentropy(Loss):
+class _Crossentropy(Loss):
+    """What the crossentropies of floats have in common."""
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        name: str | None = None,
+        **extras: Any,
+    ):
+        super().__init__(name, **extras)
+        self.from_logits, self.label_smoothing = from_logits, label_smoothing
+        self.axis = last_axis(axis, type(self).__name__)
+
+
+class BinaryCrossentropy(_Crossentropy):
     """``-(t log p + (1 - t) log(1 - p))`` for one probability p and a label t of 0 or 1.
 
     Parameters
@@ -124,18 +142,6 @@ class BinaryCrossentropy(Loss):
     """
 
     aliases = ("bce", "BCE")
-
-    def __init__(
-        self,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        name: str | None = None,
-        **extras: Any,
-    ):
-        super().__init__(name, **extras)
-        self.from_logits, self.label_smoothing = from_logits, label_smoothing
-        self.axis = last_axis(axis, type(self).__name__)
 
     def prepare(self, y_true: Any, y_pred_shape: tuple[int, ...]) -> np.ndarray:
         """Labels from 0 to 1."""
@@ -159,7 +165,7 @@ class BinaryCrossentropy(Loss):
         return -(t * np.log(p) + (1 - t) * np.log1p(-p)), np.where(p == y, slope, 0)
 
 
-class CategoricalCrossentropy(Loss):
+class CategoricalCrossentropy(_Crossentropy):
     """``-sum(t log p)`` for a distribution p and one-hot labels t along the last axis.
 
     Parameters
@@ -179,18 +185,6 @@ class CategoricalCrossentropy(Loss):
     """
 
     hint = ". For labels that are integers: sparse_categorical_crossentropy"
-
-    def __init__(
-        self,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        name: str | None = None,
-        **extras: Any,
-    ):
-        super().__init__(name, **extras)
-        self.from_logits, self.label_smoothing = from_logits, label_smoothing
-        self.axis = last_axis(axis, type(self).__name__)
 
     def elements(self, y_true: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The formula along the last axis."""

@@ -3,6 +3,7 @@
 A metric gives one value per example, so shards can add theirs; the report is the mean.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,16 @@ class Metric(registry.Configurable, family=True):
         """One number per example, shape (batch,)."""
         raise TypeError(f"{type(self).__name__} does not define values(y_true, y_pred)")
 
+    def fitted(self, y_true: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Labels in this shape; an error where they have more or fewer numbers."""
+        if y_true.size != math.prod(shape):
+            raise ValueError(
+                f"{self.name} expects labels of shape {shape}. Received shape {y_true.shape}: "
+                "integer labels go with sparse_categorical_accuracy, one-hot labels with "
+                "categorical_accuracy"
+            )
+        return y_true.reshape(shape)
+
     def __call__(self, y_true: Any, y_pred: Any) -> float:
         """The mean over this batch."""
         return float(self.values(np.asarray(y_true), np.asarray(y_pred)).mean())
@@ -66,7 +77,7 @@ class BinaryAccuracy(Metric):
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         """1 or 0 (or a share) per example."""
-        y_true = y_true.reshape(y_pred.shape)
+        y_true = self.fitted(y_true, y_pred.shape)
         return _per_example((y_pred > self.threshold) == (y_true > 0.5))
 
 
@@ -75,6 +86,7 @@ class CategoricalAccuracy(Metric):
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         """1 or 0 per example."""
+        y_true = self.fitted(y_true, y_pred.shape)
         return _per_example(y_true.argmax(axis=-1) == y_pred.argmax(axis=-1))
 
 
@@ -83,7 +95,7 @@ class SparseCategoricalAccuracy(Metric):
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         """1 or 0 per example."""
-        return _per_example(y_true.reshape(y_pred.shape[:-1]) == y_pred.argmax(axis=-1))
+        return _per_example(self.fitted(y_true, y_pred.shape[:-1]) == y_pred.argmax(axis=-1))
 
 
 class Accuracy(Metric):

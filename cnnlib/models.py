@@ -98,9 +98,9 @@ class Sequential:
         self._name(layer)
         if self.built:
             layer.build(self.output_shape)
-        self.layers.append(layer)
-        if self.input_layer and not self.built:
-            self.build(self.input_layer.batch_shape)
+        elif self.input_layer:
+            layer.build(self.input_layer.batch_shape)
+        self.layers.append(layer)  # last: a layer that does not fit stays out
 
     def _name(self, layer: Layer) -> None:
         taken = {other.name for other in self.layers}
@@ -126,14 +126,22 @@ class Sequential:
         ValueError
             Where a layer cannot take what the one below gives; then no layer is built.
         """
+        if not isinstance(input_shape, tuple | list):
+            raise ValueError(
+                "input_shape: expected a tuple with the batch first, such as (None, 28, 28, 1). "
+                f"Received: input_shape={input_shape!r}"
+            )
         shape = tuple(input_shape)
-        for layer in self.layers:  # first a dry run: all layers are built, or none
-            layer.check_rank(len(shape))
-            shape = layer.compute_output_shape(shape)
-        shape = tuple(input_shape)
-        for layer in self.layers:
-            layer.build(shape)
-            shape = layer.compute_output_shape(shape)
+        unbuilt = [layer for layer in self.layers if not layer.built]
+        try:
+            for layer in self.layers:
+                layer.check_rank(len(shape))
+                layer.build(shape)
+                shape = layer.compute_output_shape(shape)
+        except Exception:
+            for layer in unbuilt:  # all layers are built, or none
+                layer.input_shape = None
+            raise
 
     @property
     def built(self) -> bool:

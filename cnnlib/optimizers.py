@@ -42,9 +42,9 @@ class Optimizer(registry.Configurable, family=True):
         if isinstance(learning_rate, dict):
             learning_rate = schedules.get(learning_rate)
         if not isinstance(learning_rate, LearningRateSchedule):
-            if not isinstance(learning_rate, int | float | np.number) or not learning_rate >= 0:
+            if not isinstance(learning_rate, int | float | np.number) or not 0 <= learning_rate < math.inf:
                 raise ValueError(
-                    "learning_rate: expected a number of at least 0 or a schedule of "
+                    "learning_rate: expected a finite number of at least 0 or a schedule of "
                     f"cnnlib.optimizers.schedules. Received: learning_rate={learning_rate!r}"
                 )
             learning_rate = float(learning_rate)
@@ -79,7 +79,7 @@ class Optimizer(registry.Configurable, family=True):
             for slot in group:
                 arrays = self.slots.setdefault(slot, {})
                 for key, p in params.items():
-                    if key not in arrays:
+                    if key not in arrays or arrays[key].shape != p.shape:  # or a new layer's
                         arrays[key] = np.full_like(p, self.slot_start)
         for key, p in params.items():
             self.step(p, grads[key], rate, lambda slot, key=key: self.slots[slot][key])  # type: ignore[misc]

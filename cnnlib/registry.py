@@ -64,12 +64,13 @@ class Configurable:
     def _arguments(cls) -> list[str]:
         """Names of the constructor's arguments, those of base classes first."""
         own = [vars(base)["__init__"] for base in reversed(cls.__mro__) if "__init__" in vars(base)]
-        return [
+        names = [
             name
             for init in own[1:]  # the first is object's
             for name, parameter in inspect.signature(init).parameters.items()
             if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
         ]
+        return list(dict.fromkeys(names))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments as plain data (JSON)."""

@@ -123,9 +123,10 @@ def load_model(filepath: Any, custom_objects: dict[str, type] | None = None) -> 
         if compile_config.get("loss"):
             names = ("optimizer", "loss", "metrics")
             model.compile(**{key: _plain(compile_config.get(key)) for key in names})
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # a file may hold anything
         raise ValueError(f"{path} cannot be read: {error}") from error
-    model.seed = metadata.get("cnnlib", {}).get("seed", model.seed)
+    seed = _own(metadata).get("seed")
+    model.seed = seed if isinstance(seed, int) and seed >= 0 else model.seed
     _fill(model, io.BytesIO(weights), path)
     return model
 
@@ -157,6 +158,8 @@ def _target(filepath: Any, ending: str, overwrite: bool) -> Path:
         raise ValueError(f"the file's name must end in {ending}. Received: {path}")
     if not overwrite and path.exists():
         raise FileExistsError(f"{path} exists, and overwrite=False was asked for")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: make the folder {path.parent} first")
     return path
 
 
@@ -195,21 +198,29 @@ def _read(path: Path) -> tuple[dict, dict, bytes]:
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read("metadata.json"))
             config = json.loads(archive.read("config.json"))
+            if not isinstance(metadata, dict) or not isinstance(config, dict):
+                raise ValueError("metadata.json and config.json must each hold an object")
             return metadata, config, archive.read("model.weights.h5")
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # damage shows in many ways: zlib.error, NotImplementedError, ...
         raise ValueError(
             f"{path} is damaged or incomplete ({error}). Save the model again, or use a copy"
         ) from error
 
 
 def _check_version(path: Path, metadata: dict) -> None:
-    own = metadata.get("cnnlib", {}).get("format", FORMAT)
+    own = _own(metadata).get("format", FORMAT)
     keras = str(metadata.get("keras_version", "3"))
-    if own > FORMAT or not keras.startswith("3."):
+    if not isinstance(own, int) or own > FORMAT or not keras.startswith("3."):
         raise ValueError(
             f"{path} was written by another version (cnnlib format {own}, Keras {keras}). "
             f"Expected cnnlib format {FORMAT} or lower and Keras 3: update cnnlib"
         )
+
+
+def _own(metadata: dict) -> dict:
+    """What cnnlib adds to Keras's metadata; empty in a file of Keras."""
+    own = metadata.get("cnnlib")
+    return own if isinstance(own, dict) else {}
 
 
 def _plain(value: Any) -> Any:
@@ -277,14 +288,16 @@ def _fill(model: Any, buffer: BinaryIO, path: Path) -> None:
         with h5py.File(buffer, "r") as file:
             stored = [_arrays(file, layer_path) for layer_path, _ in _paths(model)]
             slots = _arrays(file, "optimizer")
-    except (OSError, RuntimeError, KeyError) as error:
+    except Exception as error:  # HDF5 has many ways to be wrong
         raise ValueError(f"{path} holds damaged weights ({error}). Save the model again") from error
+    before = model.get_weights()
     try:
         model.set_weights([array for arrays in stored for array in arrays])
-    except ValueError as error:
+        if model.optimizer is not None and slots:
+            _fill_optimizer(model, model.optimizer, slots)
+    except Exception as error:
+        model.set_weights(before)
         raise ValueError(f"{path} does not fit this model: {error}") from error
-    if model.optimizer is not None and slots:
-        _fill_optimizer(model, model.optimizer, slots)
 
 
 def _arrays(file: Any, path: str) -> list[np.ndarray]:
@@ -296,8 +309,10 @@ def _arrays(file: Any, path: str) -> list[np.ndarray]:
 
 def _fill_optimizer(model: Any, optimizer: Optimizer, arrays: list[Any]) -> None:
     optimizer.iterations = int(arrays.pop(0))
-    if not isinstance(optimizer.learning_rate, LearningRateSchedule):
-        optimizer.learning_rate = float(f"{float(arrays.pop(0)):.7g}")  # stored as float32
+    rate = optimizer.learning_rate
+    # Stored as float32: where the configuration's number is the same one, it has all digits.
+    if not isinstance(rate, LearningRateSchedule) and np.float32(rate) != (stored := arrays.pop(0)):
+        optimizer.learning_rate = float(f"{float(stored):.7g}")
     order = _slot_order(model)
     shapes = [model.params[key].shape for _, key in order]
     if [array.shape for array in arrays] == shapes:

@@ -248,9 +248,9 @@ def mean_gradients(model: Any, step: Any) -> tuple[float, dict[str, np.ndarray]]
 def _refuse_non_finite(model: Any, loss: float, grads: dict, epoch: int, batch: int) -> None:
     where = "the loss" if not np.isfinite(loss) else None
     for key, gradient in grads.items():
-        # The sum is finite nearly always, and half as dear as looking at every number.
-        if where is None and not np.isfinite(gradient.sum()) and not np.isfinite(gradient).all():
-            where = f"the gradient of {key}"
+        # The sum of squares: what Adam could not square would be lost in its slots for good.
+        if where is None and not np.isfinite(np.vdot(gradient, gradient)):
+            where = f"the gradient of {key} (or its square)"
     if where is not None:
         raise FloatingPointError(
             f"{where} is not finite at epoch {epoch + 1}, step {batch + 1} (loss {loss}, learning "
@@ -292,8 +292,14 @@ def _numbers(name: str, array: Any) -> Any:
     """An array of at least one example, all of it finite numbers."""
     if array is None:
         raise ValueError(f"{name}: expected an array. Received: None")
-    if not hasattr(array, "dtype"):
-        array = np.asarray(array)
+    if not hasattr(array, "__array_function__"):  # lists, and what pandas or PyTorch hold
+        try:
+            array = np.asarray(array)
+        except ValueError:
+            raise ValueError(
+                f"{name}: expected examples of one shape. Received parts of unequal length: make "
+                "them equal"
+            ) from None
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"{name}: expected an array of numbers. Received type {array.dtype}: convert it, and "
@@ -334,15 +340,19 @@ def _inputs(model: Any, x: Any) -> Any:
     return x
 
 
-def _class_weights(y: Any, class_weight: dict[int, float]) -> np.ndarray:
+def _class_weights(y: Any, class_weight: dict[int, float], outputs: int) -> np.ndarray:
+    if not isinstance(class_weight, dict):
+        raise TypeError(f"class_weight: expected a dict {{class: weight}}. Received: {class_weight!r}")
     labels = y.argmax(axis=-1) if y.ndim > 1 and y.shape[-1] > 1 else y.reshape(len(y))
-    unknown = set(class_weight) - set(range(int(labels.max()) + 1))
+    classes = max(outputs, int(labels.max()) + 1)
+    unknown = set(class_weight) - set(range(classes))
     if unknown:
         raise ValueError(
-            f"class_weight: expected classes from 0 to {int(labels.max())}. "
+            f"class_weight: expected classes from 0 to {classes - 1}. "
             f"Received: {sorted(unknown, key=str)}"
         )
-    return np.array([class_weight.get(int(label), 1.0) for label in labels])
+    weights = [class_weight.get(int(label), 1.0) for label in labels]
+    return _numbers("class_weight", np.array(weights))
 
 
 class _Interrupt:
@@ -439,15 +449,29 @@ def fit(
     model._require_compiled()
     batch_size = positive_int(32 if batch_size is None else batch_size, "batch_size")
     positive_int(epochs, "epochs")
-    if not 0 <= validation_split < 1:
+    if not isinstance(initial_epoch, int | np.integer) or initial_epoch < 0:
+        raise ValueError(
+            f"initial_epoch: expected an integer of at least 0. Received: {initial_epoch!r}"
+        )
+    number = isinstance(validation_split, int | float | np.number)
+    if not number or not 0 <= validation_split < 1:
         raise ValueError(
             f"validation_split: expected 0 or more, under 1. Received: {validation_split!r}"
         )
+    callbacks = callbacks or []
+    if not isinstance(callbacks, list | tuple):
+        callbacks = [callbacks]
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise TypeError(
+                "callbacks: expected objects of cnnlib.callbacks, or of your own subclass of "
+                f"Callback. Received: {callback!r}"
+            )
     if class_weight is not None and sample_weight is not None:
         raise ValueError("class_weight and sample_weight do not go together: multiply them first")
     x, y, sample_weight = as_arrays(model, x, y, sample_weight)
     if class_weight is not None:
-        sample_weight = _class_weights(y, class_weight)
+        sample_weight = _class_weights(y, class_weight, model.output_shape[-1])
     if validation_data is not None:
         if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
             raise ValueError("validation_data: expected (x, y) or (x, y, sample_weight)")
@@ -464,7 +488,7 @@ def fit(
         x, y = x[:kept], y[:kept]
 
     history = model.history = History()
-    chain: list[Callback] = [history, *(callbacks or [])]
+    chain: list[Callback] = [history, *callbacks]
     if verbose:
         chain.append(callback_module.ProgressBar())
     steps = -(-len(x) // batch_size)
@@ -507,7 +531,7 @@ def fit(
                     if interrupt.pressed:
                         raise KeyboardInterrupt
                 if validation_data is not None:
-                    options = {"return_dict": True, "executor": runner}
+                    options: dict[str, Any] = {"return_dict": True, "executor": runner}
                     found = evaluate(model, *validation_data, **options)
                     logs |= {f"val_{name}": value for name, value in found.items()}
                 tell("on_epoch_end", epoch, logs)

@@ -67,7 +67,8 @@ def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
     labels = np.asarray(x)
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
-    if labels.size == 0 or not np.array_equal(labels, labels.astype(np.int64)):
+    numbers = labels.dtype.kind in "fiub" and np.isfinite(labels).all()
+    if labels.size == 0 or not numbers or not np.array_equal(labels, labels.astype(np.int64)):
         raise ValueError(f"to_categorical expects at least one integer label. Received: {x!r}")
     labels = labels.astype(np.int64)
     if num_classes is None:

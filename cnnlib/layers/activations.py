@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
 from cnnlib import activations
-from cnnlib.layers.base import Layer
+from cnnlib.layers.base import Array, Grads, Layer, Rng
 
 
 class Activation(Layer):
@@ -25,13 +23,11 @@ class Activation(Layer):
         """The function with the layer's parameters."""
         return self.activation
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """Y of x's shape."""
         return self.function().forward(x)
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """Dx of dy's shape."""
         return self.function().backward(dy, cache), {}
 

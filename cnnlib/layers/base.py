@@ -13,6 +13,9 @@ from cnnlib import initializers, registry
 from cnnlib.config import floatx
 from cnnlib.utils import unknown_name
 
+Array = np.ndarray
+Grads = dict[str, Array]
+Rng = np.random.Generator | None
 Shape = tuple[int | None, ...]
 
 
@@ -47,12 +50,14 @@ class Layer(registry.Configurable, family=True):
         dtype = floatx() if dtype is None else str(np.dtype(dtype))
         if dtype not in ("float32", "float64"):
             raise unknown_name("float type of a layer", dtype, ("float32", "float64"))
+        if name is not None and (not isinstance(name, str) or "/" in name):
+            raise ValueError(f"name: expected a string without '/'. Received: name={name!r}")
         self.automatic_name = name is None
         self.name = registry.snake_case(type(self).__name__) if name is None else name
         self.trainable, self.dtype = trainable, dtype
         self.input_shape: Shape | None = None
-        self._params: dict[str, np.ndarray] = {}
-        self.state: dict[str, np.ndarray] = {}
+        self._params: Grads = {}
+        self.state: Grads = {}
         self.regularizers: dict[str, Any] = {}
 
     @property
@@ -61,7 +66,7 @@ class Layer(registry.Configurable, family=True):
         return self.input_shape is not None
 
     @property
-    def params(self) -> dict[str, np.ndarray]:
+    def params(self) -> Grads:
         """What training changes: name -> array."""
         if not self.built:
             raise ValueError(
@@ -111,7 +116,7 @@ class Layer(registry.Configurable, family=True):
                 + (". Add the channel axis: x[..., np.newaxis]" if received == 3 else "")
             )
 
-    def check_input(self, x: np.ndarray) -> None:
+    def check_input(self, x: Array) -> None:
         """Raise where `x` does not fit what the layer was built for: rank, or the last axis."""
         if self.input_shape is None:
             _ = self.params  # says that the layer is not built
@@ -132,25 +137,23 @@ class Layer(registry.Configurable, family=True):
         """Shape of the output for this shape of the input, the batch included."""
         return tuple(input_shape)
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """``y, cache``; neither x nor the layer changes."""
         raise TypeError(f"{type(self).__name__} does not define forward(x, training, rng)")
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """``dx, grads``: dL/dx, and dL/dp for every parameter; dy = dL/dy is not changed."""
         raise TypeError(f"{type(self).__name__} does not define backward(dy, cache)")
 
-    def parameter_gradients(self, dy: np.ndarray, cache: Any) -> dict[str, np.ndarray]:
+    def parameter_gradients(self, dy: Array, cache: Any) -> Grads:
         """`grads` alone: for the first layer, below which nobody needs dx."""
         return self.backward(dy, cache)[1]
 
-    def updated_state(self, cache: Any) -> dict[str, np.ndarray]:
+    def updated_state(self, cache: Any) -> Grads:
         """What `state` becomes after a training pass with this cache."""
         return {}
 
-    def __call__(self, x: Any, training: bool = False) -> np.ndarray:
+    def __call__(self, x: Any, training: bool = False) -> Array:
         """Y alone; builds the layer at the first call.
 
         Examples
@@ -166,15 +169,15 @@ class Layer(registry.Configurable, family=True):
         rng = np.random.default_rng() if training else None
         return self.forward(x, training, rng)[0]
 
-    def weights(self) -> list[tuple[dict[str, np.ndarray], str]]:
+    def weights(self) -> list[tuple[Grads, str]]:
         """Where each weight is kept (a dict and its key), in Keras's order."""
         return [(self.params, k) for k in self.params] + [(self.state, k) for k in self.state]
 
-    def get_weights(self) -> list[np.ndarray]:
+    def get_weights(self) -> list[Array]:
         """Copies of all weights, in Keras's order: parameters, then moving averages."""
         return [home[key].copy() for home, key in self.weights()]
 
-    def set_weights(self, weights: list[np.ndarray]) -> None:
+    def set_weights(self, weights: list[Array]) -> None:
         """Replace all weights; nothing changes where one of them does not fit.
 
         Raises
@@ -193,9 +196,7 @@ class Layer(registry.Configurable, family=True):
         return f"<{type(self).__name__} {self.name!r}>"
 
 
-def set_weights(
-    homes: list[tuple[dict[str, np.ndarray], str]], weights: list[Any], owner: str
-) -> None:
+def set_weights(homes: list[tuple[Grads, str]], weights: list[Any], owner: str) -> None:
     """Put `weights` into their homes, all or none."""
     arrays = [w if hasattr(w, "dtype") else np.asarray(w) for w in weights]
     expected = [home[key].shape for home, key in homes]
@@ -204,5 +205,9 @@ def set_weights(
         raise ValueError(
             f"set_weights of {owner} expects arrays of shapes {expected}. Received {received}"
         )
+    if any(w.dtype.kind not in "fiub" for w in arrays):
+        kinds = [str(w.dtype) for w in arrays]
+        raise ValueError(f"set_weights of {owner} expects numbers. Received arrays of type {kinds}")
     for (home, key), w in zip(homes, arrays, strict=True):
-        home[key] = w.astype(home[key].dtype)  # a new array: the caller keeps its own
+        # A new array, the caller keeps its own; in C order, as a file or a process would return it.
+        home[key] = w.astype(home[key].dtype, order="C")

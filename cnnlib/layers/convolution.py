@@ -1,16 +1,17 @@
 """Convolution and zero padding (explained in notebooks/05_conv_layer.ipynb)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from cnnlib import activations, initializers, kernels, regularizers
-from cnnlib.layers.base import Layer, Shape
-from cnnlib.layers.core import channels_last
+from cnnlib import kernels
+from cnnlib.layers.base import Array, Grads, Layer, Rng, Shape
+from cnnlib.layers.core import KernelLayer, channels_last
 from cnnlib.utils import pair, positive_int, unknown_name
 
 
-class Conv2D(Layer):
+class Conv2D(KernelLayer):
     """A bank of kernels slid over an image: as everywhere in this field, a correlation.
 
     Parameters
@@ -58,7 +59,8 @@ class Conv2D(Layer):
         bias_regularizer: Any = None,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        weights = (kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer)
+        super().__init__(activation, use_bias, *weights, **kwargs)
         self.filters = positive_int(filters, "filters")
         self.kernel_size = pair(kernel_size, "kernel_size")
         self.strides = pair(strides, "strides")
@@ -66,12 +68,6 @@ class Conv2D(Layer):
         self.data_format = channels_last(data_format)
         self.dilation_rate = pair(dilation_rate, "dilation_rate")
         self.groups = positive_int(groups, "groups")
-        self.activation = activations.get(activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(
                 "strides above 1 and dilation_rate above 1 do not go together (nor in Keras). "
@@ -83,8 +79,8 @@ class Conv2D(Layer):
                 f"Received: filters={self.filters}, groups={self.groups}"
             )
 
-    def create(self, input_shape: Shape) -> None:
-        """Kernel and bias."""
+    def kernel_shape(self, input_shape: Shape) -> Shape:
+        """(kh, kw, in / groups, filters)."""
         channels = input_shape[-1]
         if channels is not None and channels % self.groups:
             raise ValueError(
@@ -92,10 +88,7 @@ class Conv2D(Layer):
                 f"Received: channels={channels}, groups={self.groups}"
             )
         depth = None if channels is None else channels // self.groups
-        kernel_shape = (*self.kernel_size, depth, self.filters)
-        self.add_param("kernel", kernel_shape, self.kernel_initializer, self.kernel_regularizer)
-        if self.use_bias:
-            self.add_param("bias", (self.filters,), self.bias_initializer, self.bias_regularizer)
+        return (*self.kernel_size, depth, self.filters)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Height and width by the rule in the notes."""
@@ -103,49 +96,31 @@ class Conv2D(Layer):
         rows, columns = window_axes(self, height, width, self.kernel_size)
         return (batch, rows and rows.out, columns and columns.out, self.filters)
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
-        """(batch, height, width, in) -> (batch, out_height, out_width, filters)."""
-        self.check_input(x)
+    def product(self, x: Array) -> tuple[Array, Any]:
+        """(batch, height, width, in) -> (batch, out_height, out_width, filters), per group."""
         axes = window_axes(self, x.shape[1], x.shape[2], self.kernel_size)
-        pieces = [
-            kernels.conv2d(part, kernel, *axes)
-            for part, kernel in zip(self._split(x), self._split(self.params["kernel"]), strict=True)
-        ]
-        z = pieces[0][0] if self.groups == 1 else np.concatenate([y for y, _ in pieces], axis=-1)
-        if self.use_bias:
-            z += self.params["bias"]
-        y, activation_cache = self.activation.forward(z, out=z)
-        return y, (axes, [copies for _, copies in pieces], activation_cache)
+        parts = zip(self._split(x), self._split(self.params["kernel"]), strict=True)
+        z, copies = zip(*(kernels.conv2d(part, w, *axes) for part, w in parts), strict=True)
+        return self._join(z), (axes, copies)
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Dx and the gradients of kernel and bias."""
-        axes, _, activation_cache = cache
-        dz = self.activation.backward(dy, activation_cache)
-        parts = zip(self._split(dz), self._split(self.params["kernel"]), strict=True)
-        dx = [kernels.conv2d_input_gradient(part, kernel, *axes) for part, kernel in parts]
-        return np.concatenate(dx, axis=-1) if self.groups > 1 else dx[0], self._gradients(dz, cache)
+    def product_gradients(self, dz: Array, cache: Any, need_dx: bool) -> tuple[Array | None, Array]:
+        """The input's and the kernel's gradient, per group."""
+        axes, copies = cache
+        dzs, ws = self._split(dz), self._split(self.params["kernel"])
+        triples = list(zip(dzs, ws, copies, strict=True))
+        dkernel = self._join(
+            [kernels.conv2d_kernel_gradient(d, c, w.shape, axes[0]) for d, w, c in triples]
+        )
+        if not need_dx:
+            return None, dkernel
+        dx = self._join([kernels.conv2d_input_gradient(d, w, *axes) for d, w, _ in triples])
+        return dx, dkernel
 
-    def parameter_gradients(self, dy: np.ndarray, cache: Any) -> dict[str, np.ndarray]:
-        """The gradients of kernel and bias without dx, which costs most."""
-        return self._gradients(self.activation.backward(dy, cache[2]), cache)
-
-    def _gradients(self, dz: np.ndarray, cache: Any) -> dict[str, np.ndarray]:
-        (rows, _), copies, _ = cache
-        shape = self.params["kernel"].shape
-        shape = (*shape[:-1], self.filters // self.groups)
-        parts = [
-            kernels.conv2d_kernel_gradient(part, piece, shape, rows)
-            for part, piece in zip(self._split(dz), copies, strict=True)
-        ]
-        grads = {"kernel": np.concatenate(parts, axis=-1) if self.groups > 1 else parts[0]}
-        if self.use_bias:
-            grads["bias"] = kernels.channel_sum(dz)
-        return grads
-
-    def _split(self, array: np.ndarray) -> list[np.ndarray]:
+    def _split(self, array: Array) -> list[Array]:
         return [array] if self.groups == 1 else np.split(array, self.groups, axis=-1)
+
+    def _join(self, parts: Sequence[Array]) -> Array:
+        return parts[0] if self.groups == 1 else np.concatenate(parts, axis=-1)
 
 
 class ZeroPadding2D(Layer):
@@ -180,9 +155,7 @@ class ZeroPadding2D(Layer):
         ]
         return (batch, *grown, channels)
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """The image within zeros."""
         self.check_rank(x.ndim)
         y = np.zeros_like(x, shape=self.compute_output_shape(x.shape))  # type: ignore[arg-type]
@@ -190,7 +163,7 @@ class ZeroPadding2D(Layer):
         y[inside] = x
         return y, inside
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """The part of dy that lies on the image."""
         return dy[cache], {}
 

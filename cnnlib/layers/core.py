@@ -6,10 +6,8 @@ Dense is explained in notebooks/01_dense.ipynb, the others in notebooks/03_train
 import math
 from typing import Any
 
-import numpy as np
-
 from cnnlib import activations, initializers, kernels, regularizers
-from cnnlib.layers.base import Layer, Shape
+from cnnlib.layers.base import Array, Grads, Layer, Rng, Shape
 from cnnlib.utils import positive_int
 
 
@@ -59,13 +57,11 @@ class InputLayer(Layer):
         """Shape, type and name, as Keras writes them."""
         return {"batch_shape": list(self.batch_shape), "dtype": self.dtype, "name": self.name}
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """X as it is."""
         return x, None
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """Dy as it is."""
         return dy, {}
 
@@ -73,7 +69,76 @@ class InputLayer(Layer):
 Input = InputLayer
 
 
-class Dense(Layer):
+class KernelLayer(Layer):
+    """``y = activation(product(x, kernel) + bias)``: what `Dense` and `Conv2D` have in common.
+
+    A subclass says what the product is: its ``kernel_shape(input_shape)``, ``product(x)`` and
+    ``product_gradients(dz, cache, need_dx)``.
+    """
+
+    def __init__(
+        self,
+        activation: Any,
+        use_bias: bool,
+        kernel_initializer: Any,
+        bias_initializer: Any,
+        kernel_regularizer: Any,
+        bias_regularizer: Any,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+
+    def kernel_shape(self, input_shape: Shape) -> Shape:
+        """Shape of the kernel, the outputs last."""
+        raise TypeError(f"{type(self).__name__} does not define kernel_shape(input_shape)")
+
+    def product(self, x: Array) -> tuple[Array, Any]:
+        """``z, cache``: a new array z, before bias and activation."""
+        raise TypeError(f"{type(self).__name__} does not define product(x)")
+
+    def product_gradients(self, dz: Array, cache: Any, need_dx: bool) -> tuple[Array | None, Array]:
+        """``dx, dkernel``; dx is None where nobody needs it."""
+        raise TypeError(f"{type(self).__name__} does not define product_gradients(dz, ...)")
+
+    def create(self, input_shape: Shape) -> None:
+        """Kernel and bias."""
+        shape = self.kernel_shape(input_shape)
+        self.add_param("kernel", shape, self.kernel_initializer, self.kernel_regularizer)
+        if self.use_bias:
+            self.add_param("bias", shape[-1:], self.bias_initializer, self.bias_regularizer)
+
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
+        """The formula above."""
+        self.check_input(x)
+        z, product_cache = self.product(x)
+        if self.use_bias:
+            z += self.params["bias"]
+        y, activation_cache = self.activation.forward(z, out=z)
+        return y, (product_cache, activation_cache)
+
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
+        """Dx and the gradients of kernel and bias."""
+        return self._gradients(dy, cache, need_dx=True)  # type: ignore[return-value]
+
+    def parameter_gradients(self, dy: Array, cache: Any) -> Grads:
+        """The gradients of kernel and bias without dx, which often costs most."""
+        return self._gradients(dy, cache, need_dx=False)[1]
+
+    def _gradients(self, dy: Array, cache: Any, need_dx: bool) -> tuple[Array | None, Grads]:
+        product_cache, activation_cache = cache
+        dz = self.activation.backward(dy, activation_cache)
+        dx, dkernel = self.product_gradients(dz, product_cache, need_dx)
+        bias = {"bias": kernels.channel_sum(dz)} if self.use_bias else {}
+        return dx, {"kernel": dkernel, **bias}
+
+
+class Dense(KernelLayer):
     """``y = activation(x @ kernel + bias)``: every output sees every input.
 
     Parameters
@@ -109,21 +174,9 @@ class Dense(Layer):
         bias_regularizer: Any = None,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        weights = (kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer)
+        super().__init__(activation, use_bias, *weights, **kwargs)
         self.units = positive_int(units, "units")
-        self.activation = activations.get(activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-
-    def create(self, input_shape: Shape) -> None:
-        """Kernel and bias."""
-        kernel_shape = (input_shape[-1], self.units)
-        self.add_param("kernel", kernel_shape, self.kernel_initializer, self.kernel_regularizer)
-        if self.use_bias:
-            self.add_param("bias", (self.units,), self.bias_initializer, self.bias_regularizer)
 
     def check_rank(self, received: int) -> None:
         """At least a batch axis and a feature axis."""
@@ -137,31 +190,18 @@ class Dense(Layer):
         """The last axis becomes `units`."""
         return (*input_shape[:-1], self.units)
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
-        """(batch, ..., in) -> (batch, ..., units)."""
-        self.check_input(x)
-        z = kernels.dense(x, self.params["kernel"])
-        if self.use_bias:
-            z += self.params["bias"]
-        y, activation_cache = self.activation.forward(z, out=z)
-        return y, (x, activation_cache)
+    def kernel_shape(self, input_shape: Shape) -> Shape:
+        """(in, units)."""
+        return (input_shape[-1], self.units)
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Dx and the gradients of kernel and bias."""
-        dz = self.activation.backward(dy, cache[1])
-        return kernels.dense(dz, self.params["kernel"].T), self._gradients(dz, cache[0])
+    def product(self, x: Array) -> tuple[Array, Any]:
+        """``x @ kernel``; the way back needs x."""
+        return kernels.dense(x, self.params["kernel"]), x
 
-    def parameter_gradients(self, dy: np.ndarray, cache: Any) -> dict[str, np.ndarray]:
-        """The gradients of kernel and bias without dx."""
-        return self._gradients(self.activation.backward(dy, cache[1]), cache[0])
-
-    def _gradients(self, dz: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
-        grads = {"kernel": kernels.dense_kernel_gradient(x, dz)}
-        if self.use_bias:
-            grads["bias"] = kernels.channel_sum(dz)
-        return grads
+    def product_gradients(self, dz: Array, cache: Any, need_dx: bool) -> tuple[Array | None, Array]:
+        """``dz @ kernel.T`` and ``x.T @ dz``."""
+        dx = kernels.dense(dz, self.params["kernel"].T) if need_dx else None
+        return dx, kernels.dense_kernel_gradient(cache, dz)
 
 
 class Flatten(Layer):
@@ -182,13 +222,11 @@ class Flatten(Layer):
         sizes = input_shape[1:]
         return (input_shape[0], None if None in sizes else math.prod(sizes))  # type: ignore[arg-type]
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """(batch, ...) -> (batch, features)."""
         return kernels.flatten(x), x.shape[1:]
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """(batch, features) -> (batch, ...)."""
         return kernels.unflatten(dy, cache), {}
 
@@ -226,14 +264,12 @@ class Reshape(Layer):
             )
         return (input_shape[0], *(have // want if s == -1 else s for s in self.target_shape))
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """(batch, ...) -> the batch and the target shape."""
         target = self.compute_output_shape(x.shape)
         return x.reshape(target), x.shape  # type: ignore[arg-type]
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """The same numbers in the input's shape."""
         return dy.reshape(cache), {}
 

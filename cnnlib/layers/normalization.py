@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from cnnlib import initializers, kernels, regularizers
-from cnnlib.layers.base import Layer, Shape
+from cnnlib.layers.base import Array, Grads, Layer, Rng, Shape
 
 
 class _Normalization(Layer):
@@ -24,15 +24,13 @@ class _Normalization(Layer):
         if self.center:
             self.add_param("beta", shape, owner.beta_initializer, owner.beta_regularizer)
 
-    def _normalize(
-        self, x: np.ndarray, mean: np.ndarray, variance: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _normalize(self, x: Array, mean: Array, variance: Array) -> tuple[Array, Array, Array]:
         inverse = 1 / np.sqrt(variance + self.epsilon)
         normal = (x - mean) * inverse
         y = normal * self.params["gamma"] if self.scale else normal
         return (y + self.params["beta"] if self.center else y), normal, inverse
 
-    def _gradients(self, dy: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, dict]:
+    def _gradients(self, dy: Array, normal: Array) -> tuple[Array, dict]:
         """DL/dnormal, and the gradients of gamma and beta (sums over all axes but the last)."""
         grads = {}
         if self.scale:
@@ -54,7 +52,7 @@ def _through_statistics(dnormal: Any, normal: Any, inverse: Any, mean: Any) -> A
     return inverse * (dnormal - mean(dnormal) - normal * mean(dnormal * normal))
 
 
-def _example_mean(x: np.ndarray) -> np.ndarray:
+def _example_mean(x: Array) -> Array:
     return x.mean(axis=-1, keepdims=True)
 
 
@@ -130,9 +128,7 @@ class BatchNormalization(_Normalization):
         self.state["moving_mean"] = self.moving_mean_initializer(shape, self.dtype)
         self.state["moving_variance"] = self.moving_variance_initializer(shape, self.dtype)
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """Y of x's shape; in training the cache holds the batch's mean and variance."""
         self.check_input(x)
         if not (training and self.trainable):
@@ -144,7 +140,7 @@ class BatchNormalization(_Normalization):
         y, normal, inverse = self._normalize(x, mean, variance)
         return y, (normal, inverse, (mean, variance))
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """Through the batch's statistics where those were used."""
         normal, inverse, statistics = cache
         dnormal, grads = self._gradients(dy, normal)
@@ -152,7 +148,7 @@ class BatchNormalization(_Normalization):
             return dnormal * inverse, grads
         return _through_statistics(dnormal, normal, inverse, kernels.channel_mean), grads
 
-    def updated_state(self, cache: Any) -> dict[str, np.ndarray]:
+    def updated_state(self, cache: Any) -> Grads:
         """The moving averages, one step further."""
         if cache[2] is None:
             return {}
@@ -203,9 +199,7 @@ class LayerNormalization(_Normalization):
         self.beta_regularizer = regularizers.get(beta_regularizer)
         self.gamma_regularizer = regularizers.get(gamma_regularizer)
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """Y of x's shape."""
         self.check_input(x)
         mean = _example_mean(x)
@@ -213,7 +207,7 @@ class LayerNormalization(_Normalization):
         y, normal, inverse = self._normalize(x, mean, variance)
         return y, (normal, inverse)
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """Through each example's own mean and variance."""
         normal, inverse = cache
         dnormal, grads = self._gradients(dy, normal)

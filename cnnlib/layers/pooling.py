@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from cnnlib import kernels
-from cnnlib.layers.base import Layer, Shape
+from cnnlib.layers.base import Array, Grads, Layer, Rng, Shape
 from cnnlib.layers.convolution import known_padding, window_axes
 from cnnlib.layers.core import channels_last
 from cnnlib.utils import pair
@@ -44,7 +44,7 @@ class _Pooling2D(Layer):
         rows, columns = window_axes(self, height, width, self.pool_size)
         return (batch, rows and rows.out, columns and columns.out, channels)
 
-    def axes(self, x: np.ndarray) -> tuple[kernels.Axis, kernels.Axis]:
+    def axes(self, x: Array) -> tuple[kernels.Axis, kernels.Axis]:
         """How the window moves over these images."""
         self.check_rank(x.ndim)
         return window_axes(self, x.shape[1], x.shape[2], self.pool_size)
@@ -63,15 +63,13 @@ class MaxPooling2D(_Pooling2D):
 
     aliases = ("MaxPool2D",)
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """(batch, height, width, channels) -> (batch, out_height, out_width, channels)."""
         axes = self.axes(x)
         y, winner = kernels.max_pool(x, *axes)
         return y, (winner, axes)
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """Dy at the winners, zero elsewhere."""
         winner, axes = cache
         return kernels.max_pool_gradient(dy, winner, *axes), {}
@@ -90,14 +88,12 @@ class AveragePooling2D(_Pooling2D):
 
     aliases = ("AvgPool2D",)
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """(batch, height, width, channels) -> (batch, out_height, out_width, channels)."""
         axes = self.axes(x)
         return kernels.average_pool(x, *axes), axes
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """An equal share of dy for every cell of the window."""
         return kernels.average_pool_gradient(dy, *cache), {}
 
@@ -129,15 +125,13 @@ class GlobalMaxPooling2D(_GlobalPooling2D):
 
     aliases = ("GlobalMaxPool2D",)
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """(batch, height, width, channels) -> (batch, channels)."""
         self.check_rank(x.ndim)
         y = x.max(axis=(1, 2), keepdims=True)
         return y if self.keepdims else y[:, 0, 0], (x, y)
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """Dy at the largest values."""
         x, y = cache
         winners = x == y
@@ -156,14 +150,12 @@ class GlobalAveragePooling2D(_GlobalPooling2D):
 
     aliases = ("GlobalAvgPool2D",)
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """(batch, height, width, channels) -> (batch, channels)."""
         self.check_rank(x.ndim)
         return x.mean(axis=(1, 2), keepdims=self.keepdims), x
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """Dy / (height * width) everywhere."""
         _, height, width, _ = cache.shape
         share = dy if self.keepdims else dy[:, None, None, :]

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnlib.layers.base import Layer
+from cnnlib.layers.base import Array, Grads, Layer, Rng
 
 
 class Dropout(Layer):
@@ -44,9 +44,7 @@ class Dropout(Layer):
             )
         self.rate, self.noise_shape, self.seed = rate, noise_shape, seed
 
-    def forward(
-        self, x: np.ndarray, training: bool = False, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """X times a mask of 0 and 1 / (1 - rate)."""
         if not training or self.rate == 0:
             return x, None
@@ -62,6 +60,6 @@ class Dropout(Layer):
         mask /= 1 - self.rate
         return x * mask, mask
 
-    def backward(self, dy: np.ndarray, cache: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """Dy times the same mask."""
         return (dy if cache is None else dy * cache), {}
