@@ -28,6 +28,7 @@ from cnnlib import (
     metrics,
     models,
     optimizers,
+    plots,
     regularizers,
     utils,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "plots",
     "regularizers",
     "utils",
 ]
