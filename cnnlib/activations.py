@@ -75,7 +75,10 @@ def _relu_forward(
         y = np.maximum(x, 0, out=out)
         return y, y
     y = np.where(x > threshold, x, negative_slope * (x - threshold))
-    slope = np.where(x > threshold, 1, negative_slope).astype(x.dtype)
+    # At the threshold itself a leaky relu has slope 1 and a plain one slope 0, as in Keras: blank
+    # pixels under a bias of zero are exactly there.
+    above = x >= threshold if negative_slope else x > threshold
+    slope = np.where(above, 1, negative_slope).astype(x.dtype)
     if max_value is not None:
         slope = np.where(y < max_value, slope, 0).astype(x.dtype)
         y = np.minimum(y, max_value)
@@ -102,7 +105,7 @@ def _leaky_relu_forward(
 
 
 def _leaky_relu_backward(dy: Array, x: Any, negative_slope: float = 0.2) -> Array:
-    return np.where(x > 0, dy, dy * negative_slope)
+    return np.where(x >= 0, dy, dy * negative_slope)
 
 
 def _elu_forward(x: Array, out: Array | None, alpha: float = 1.0) -> tuple[Array, Any]:

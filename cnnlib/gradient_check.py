@@ -24,7 +24,8 @@ class GradientReport(NamedTuple):
         How many numbers were compared.
     kinks : list of (name, index)
         Places where the slope jumps (relu at 0, a tie in max pooling) and the gradient lies
-        between the slopes on both sides, as it may.
+        between the slopes on both sides, as it may. Where bends meet inside a model, so that these
+        slopes are not known, the gradients a step of 1e-3 away were checked too.
     """
 
     max_error: float
@@ -42,6 +43,7 @@ def gradient_check(
     step: float = 1e-4,
     tolerance: float = 1e-6,
     samples: int = 40,
+    _nearby: bool = False,
 ) -> GradientReport:
     """Compare backward with central differences of forward, in float64.
 
@@ -94,30 +96,54 @@ def gradient_check(
         if name not in grads or grads[name].shape != array.shape:
             got = grads[name].shape if name in grads else "none"
             raise GradientError(f"{name}: expected a gradient of shape {array.shape}, got {got}")
-    worst, checked, kinks = 0.0, 0, []
+    worst, checked, kinks, doubtful = 0.0, 0, [], []
     for name, array in arrays.items():
         scale = 1e-2 * float(np.abs(grads[name]).max(initial=0.0))
         for index in _places(array, samples, rng):
             received = float(grads[name][index])
             for width in (step, step / 10, step / 100):
                 left, right = _slopes(output, dy, array, index, width)
-                expected = (left + right) / 2
+                expected = float(np.sum(left + right)) / 2
                 largest = max(abs(received), abs(expected), scale, 1e-7)
                 error = abs(received - expected) / largest
                 if error <= tolerance:
                     break
             else:
+                # Each output number may bend by itself: relu's gradient at 0 is right wherever it
+                # lies between the slopes on both sides, whatever the others do.
                 slack = 1e-4 * largest
-                jump = abs(right - left) > 100 * slack
-                if not (jump and min(left, right) - slack <= received <= max(left, right) + slack):
-                    raise GradientError(
-                        f"{name}{list(index)}: received the gradient {received:.9g}, expected "
-                        f"{expected:.9g} (relative error {error:.2g}, tolerance {tolerance:g})"
-                    )
-                kinks.append((name, index))
+                low, high = np.minimum(left, right).sum(), np.maximum(left, right).sum()
+                message = (
+                    f"{name}{list(index)}: received the gradient {received:.9g}, expected "
+                    f"{expected:.9g} (relative error {error:.2g}, tolerance {tolerance:g})"
+                )
+                if high - low <= 100 * slack:
+                    raise GradientError(message)
+                if low - slack <= received <= high + slack:
+                    kinks.append((name, index))
+                else:
+                    doubtful.append((name, index))
+                    doubt = f"{message}. At this kink the slopes lie from {low:.9g} to {high:.9g}"
                 continue
             worst, checked = max(worst, error), checked + 1
-    return GradientReport(worst, checked, kinks)
+    if doubtful:
+        # In a model several bends may meet in one output number. Then the place next to it decides.
+        if isinstance(target, Layer) or _nearby:
+            raise GradientError(doubt)
+        for array in arrays.values():
+            array += 1e-3 * rng.normal(size=array.shape)
+        gradient_check(
+            target,
+            x,
+            y,
+            training=training,
+            seed=seed,
+            step=step,
+            tolerance=tolerance,
+            samples=samples,
+            _nearby=True,
+        )
+    return GradientReport(worst, checked, kinks + doubtful)
 
 
 def _float64_copy(target: Any, x: np.ndarray) -> Any:
@@ -163,17 +189,17 @@ def _places(array: np.ndarray, samples: int, rng: np.random.Generator) -> Iterat
 
 def _slopes(
     output: Callable[[], Any], dy: Any, array: np.ndarray, index: tuple[int, ...], width: float
-) -> tuple[float, float]:
-    """Difference quotients to the left and to the right; the array ends as it began.
+) -> tuple[Any, Any]:
+    """Difference quotients of each output number, to the left and to the right, times its dy.
 
-    Outputs are subtracted before they are summed: what did not change cancels without a rest.
+    The array ends as it began.
     """
     middle, kept = np.array(output()), array[index]  # a copy: Reshape gives a view of x
     try:
         array[index] = kept + width
-        right = float(np.sum((output() - middle) * dy)) / width
+        right = (output() - middle) * dy / width
         array[index] = kept - width
-        left = float(np.sum((middle - output()) * dy)) / width
+        left = (middle - output()) * dy / width
     finally:
         array[index] = kept
     return left, right

@@ -123,6 +123,16 @@ class _Crossentropy(Loss):
         self.from_logits, self.label_smoothing = from_logits, label_smoothing
         self.axis = last_axis(axis, type(self).__name__)
 
+    def prepare(self, y_true: Any, y_pred_shape: tuple[int, ...]) -> np.ndarray:
+        """Labels from 0 to 1."""
+        y_true = super().prepare(y_true, y_pred_shape)
+        if y_true.size and (y_true.min() < 0 or y_true.max() > 1):
+            raise ValueError(
+                f"{self.name} expects labels from 0 to 1. Received labels from {y_true.min()} to "
+                f"{y_true.max()}" + self.hint
+            )
+        return y_true
+
 
 class BinaryCrossentropy(_Crossentropy):
     """``-(t log p + (1 - t) log(1 - p))`` for one probability p and a label t of 0 or 1.
@@ -142,16 +152,7 @@ class BinaryCrossentropy(_Crossentropy):
     """
 
     aliases = ("bce", "BCE")
-
-    def prepare(self, y_true: Any, y_pred_shape: tuple[int, ...]) -> np.ndarray:
-        """Labels from 0 to 1."""
-        y_true = super().prepare(y_true, y_pred_shape)
-        if y_true.size and (y_true.min() < 0 or y_true.max() > 1):
-            raise ValueError(
-                f"{self.name} expects labels from 0 to 1. Received labels from {y_true.min()} to "
-                f"{y_true.max()}. For more than two classes: sparse_categorical_crossentropy"
-            )
-        return y_true
+    hint = ". For more than two classes: sparse_categorical_crossentropy"
 
     def elements(self, y_true: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The formula, element by element."""
@@ -204,15 +205,13 @@ class SparseCategoricalCrossentropy(Loss):
 
     def __init__(
         self,
-        ignore_class: int | None = None,
         from_logits: bool = False,
-        axis: int = -1,
+        ignore_class: int | None = None,
         name: str | None = None,
-        **extras: Any,
+        **extras: Any,  # axis among them, which Keras 3.8 would not read back from a file
     ):
         super().__init__(name, ignore_class=ignore_class, **extras)
         self.ignore_class, self.from_logits = ignore_class, from_logits
-        self.axis = last_axis(axis, type(self).__name__)
 
     def prepare(self, y_true: Any, y_pred_shape: tuple[int, ...]) -> np.ndarray:
         """One-hot labels."""

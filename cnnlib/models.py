@@ -350,11 +350,12 @@ class Sequential:
         return training.mean_gradients(self, step)
 
     def penalty(self) -> float:
-        """The sum of all regularizers' penalties."""
+        """The sum of the regularizers' penalties; as in Keras, frozen layers add none."""
         return sum(
             (
                 regularizer.penalty(layer.params[key])
                 for layer in self.layers
+                if layer.trainable
                 for key, regularizer in layer.regularizers.items()
             ),
             0.0,

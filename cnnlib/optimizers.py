@@ -42,7 +42,8 @@ class Optimizer(registry.Configurable, family=True):
         if isinstance(learning_rate, dict):
             learning_rate = schedules.get(learning_rate)
         if not isinstance(learning_rate, LearningRateSchedule):
-            if not isinstance(learning_rate, int | float | np.number) or not 0 <= learning_rate < math.inf:
+            number = isinstance(learning_rate, int | float | np.number)
+            if not number or not 0 <= learning_rate < math.inf:
                 raise ValueError(
                     "learning_rate: expected a finite number of at least 0 or a schedule of "
                     f"cnnlib.optimizers.schedules. Received: learning_rate={learning_rate!r}"

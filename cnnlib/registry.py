@@ -17,6 +17,8 @@ from cnnlib.utils import unknown_name
 # None and False are harmless everywhere.
 _KERAS_DEFAULTS = {
     "data_format": "channels_last",
+    "dtype": "float32",
+    "axis": -1,
     "ema_momentum": 0.99,
     "renorm_momentum": 0.99,
     "reduction": "sum_over_batch_size",

@@ -46,6 +46,9 @@ class L2(Regularizer):
         return 2 * self.l2 * w
 
 
+l2 = L2  # Keras has both names
+
+
 def get(identifier: Any) -> Any:
     """A regularizer from its name, its configuration or itself; None stays None."""
     return registry.get(Regularizer, identifier)

@@ -308,11 +308,11 @@ def _arrays(file: Any, path: str) -> list[np.ndarray]:
 
 
 def _fill_optimizer(model: Any, optimizer: Optimizer, arrays: list[Any]) -> None:
-    optimizer.iterations = int(arrays.pop(0))
-    rate = optimizer.learning_rate
+    iterations, rate = int(arrays.pop(0)), optimizer.learning_rate
     # Stored as float32: where the configuration's number is the same one, it has all digits.
     if not isinstance(rate, LearningRateSchedule) and np.float32(rate) != (stored := arrays.pop(0)):
-        optimizer.learning_rate = float(f"{float(stored):.7g}")
+        rate = float(f"{float(stored):.7g}")
+    optimizer.iterations, optimizer.learning_rate = iterations, rate
     order = _slot_order(model)
     shapes = [model.params[key].shape for _, key in order]
     if [array.shape for array in arrays] == shapes:

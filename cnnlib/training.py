@@ -7,6 +7,7 @@ bit for any number of workers and any executor. Layers that must see the whole b
 (BatchNormalization) cut the model: what lies between them runs in shards.
 """
 
+import copy
 import functools
 import json
 import os
@@ -49,6 +50,7 @@ class _OneBlasThread:
         with cls.lock:
             cls.controller = cls.controller or ThreadpoolController()
             if cls.users == 0:
+                self._free_control()
                 cls.limiter = cls.controller.limit(limits=1, user_api="blas")
             cls.users += 1
 
@@ -57,7 +59,16 @@ class _OneBlasThread:
         with cls.lock:
             cls.users -= 1
             if cls.users == 0:
+                self._free_control()
                 cls.limiter.restore_original_limits()
+                self._free_control()
+
+    def _free_control(self) -> None:
+        # From 3.8 on threadpoolctl obeys one thread alone, the first that set a limit. Here the
+        # last training restores what the first one limited, whatever threads they run in.
+        for library in self.controller.lib_controllers:
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
 
 
 class Runner:
@@ -120,7 +131,6 @@ def usable_cores() -> int:
 def _bare_model(description: str) -> Any:
     from cnnlib.models import Sequential
 
-    _OneBlasThread().__enter__()  # for good: this is a worker process
     return Sequential.from_config(json.loads(description))
 
 
@@ -128,13 +138,16 @@ def _remote(
     function: Callable, description: str, arrays: Any, loss: Any, metrics: Any, task: tuple
 ) -> Any:
     """In a worker process: a bare model from its description, the arrays that came along, go."""
-    model = _bare_model(description)
+    # Copies without their arrays: the threads of one worker may serve several models at once.
+    model = copy.copy(_bare_model(description))
+    model.layers = [copy.copy(layer) for layer in model.layers]
     for layer, params, state in zip(model.layers, *arrays, strict=True):
-        layer.params.update(params)
-        layer.state.update(state)
+        layer._params, layer.state = params, state
     model.loss, model.metrics = loss, metrics
     # Caches stay here: who needs one again computes it again.
-    return function(model, *task, keep=False) if function is _forward else function(model, *task)
+    options = {"keep": False} if function is _forward else {}
+    with _OneBlasThread():
+        return function(model, *task, **options)
 
 
 def _c_order(x: np.ndarray) -> np.ndarray:
@@ -342,7 +355,9 @@ def _inputs(model: Any, x: Any) -> Any:
 
 def _class_weights(y: Any, class_weight: dict[int, float], outputs: int) -> np.ndarray:
     if not isinstance(class_weight, dict):
-        raise TypeError(f"class_weight: expected a dict {{class: weight}}. Received: {class_weight!r}")
+        raise TypeError(
+            f"class_weight: expected a dict {{class: weight}}. Received: {class_weight!r}"
+        )
     labels = y.argmax(axis=-1) if y.ndim > 1 and y.shape[-1] > 1 else y.reshape(len(y))
     classes = max(outputs, int(labels.max()) + 1)
     unknown = set(class_weight) - set(range(classes))
@@ -352,7 +367,7 @@ def _class_weights(y: Any, class_weight: dict[int, float], outputs: int) -> np.n
             f"Received: {sorted(unknown, key=str)}"
         )
     weights = [class_weight.get(int(label), 1.0) for label in labels]
-    return _numbers("class_weight", np.array(weights))
+    return _numbers("class_weight", np.asarray(weights, like=y))
 
 
 class _Interrupt:
@@ -532,7 +547,9 @@ def fit(
                         raise KeyboardInterrupt
                 if validation_data is not None:
                     options: dict[str, Any] = {"return_dict": True, "executor": runner}
-                    found = evaluate(model, *validation_data, **options)
+                    held_x, held_y, *rest = validation_data
+                    options["sample_weight"] = rest[0] if rest else None
+                    found = evaluate(model, held_x, held_y, **options)
                     logs |= {f"val_{name}": value for name, value in found.items()}
                 tell("on_epoch_end", epoch, logs)
                 if model.stop_training:
@@ -563,9 +580,9 @@ def evaluate(
     model: Any,
     x: Any = None,
     y: Any = None,
-    sample_weight: Any = None,
     batch_size: int | None = None,
-    verbose: Any = 0,
+    verbose: Any = "auto",
+    sample_weight: Any = None,
     return_dict: bool = False,
     executor: Any = None,
 ) -> Any:
@@ -588,6 +605,7 @@ def evaluate(
     1.0
     """
     model._require_compiled()
+    positive_int(1 if batch_size is None else batch_size, "batch_size")
     x, y, sample_weight = as_arrays(model, x, y, sample_weight)
     loss_sum, metric_sums = 0.0, [0.0] * len(model.metrics)
     with _runner(model, executor, x) as runner:
@@ -607,7 +625,7 @@ def evaluate(
 
 
 def predict(
-    model: Any, x: Any, batch_size: int | None = None, verbose: Any = 0, executor: Any = None
+    model: Any, x: Any, batch_size: int | None = None, verbose: Any = "auto", executor: Any = None
 ) -> np.ndarray:
     """Outputs of the model for all examples, in order.
 

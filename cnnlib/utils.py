@@ -90,7 +90,8 @@ def unknown_name(kind: str, received: Any, known: Iterable[str]) -> ValueError:
     ValueError("unknown activation: 'rleu'. Did you mean 'relu'? Known: relu, tanh")
     """
     names = sorted(known)
-    near = difflib.get_close_matches(str(received), names, n=1)
+    near = [name for name in names if name.lower() == str(received).lower()]
+    near = near or difflib.get_close_matches(str(received), names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return ValueError(f"unknown {kind}: {received!r}.{hint} Known: {', '.join(names)}")
 

@@ -13,22 +13,30 @@ from cnnlib.layers.pooling import (
 )
 from cnnlib.layers.regularization import Dropout
 
+# Keras's short names.
+AvgPool2D, MaxPool2D = AveragePooling2D, MaxPooling2D
+GlobalAvgPool2D, GlobalMaxPool2D = GlobalAveragePooling2D, GlobalMaxPooling2D
+
 __all__ = [
     "ELU",
     "Activation",
     "AveragePooling2D",
+    "AvgPool2D",
     "BatchNormalization",
     "Conv2D",
     "Dense",
     "Dropout",
     "Flatten",
     "GlobalAveragePooling2D",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool2D",
     "GlobalMaxPooling2D",
     "Input",
     "InputLayer",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
+    "MaxPool2D",
     "MaxPooling2D",
     "ReLU",
     "Reshape",

@@ -73,6 +73,11 @@ class LeakyReLU(_Shaped):
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any):
         super().__init__(**kwargs)
+        if negative_slope is None or not negative_slope >= 0:
+            raise ValueError(
+                "LeakyReLU expects negative_slope of at least 0. "
+                f"Received: negative_slope={negative_slope!r}"
+            )
         self.negative_slope = negative_slope
         self.activation = activations.leaky_relu.with_options(negative_slope=negative_slope)
 

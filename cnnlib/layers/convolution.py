@@ -7,11 +7,11 @@ import numpy as np
 
 from cnnlib import kernels
 from cnnlib.layers.base import Array, Grads, Layer, Rng, Shape
-from cnnlib.layers.core import KernelLayer, channels_last
+from cnnlib.layers.core import _KernelLayer, channels_last
 from cnnlib.utils import pair, positive_int, unknown_name
 
 
-class Conv2D(KernelLayer):
+class Conv2D(_KernelLayer):
     """A bank of kernels slid over an image: as everywhere in this field, a correlation.
 
     Parameters

@@ -69,7 +69,7 @@ class InputLayer(Layer):
 Input = InputLayer
 
 
-class KernelLayer(Layer):
+class _KernelLayer(Layer):
     """``y = activation(product(x, kernel) + bias)``: what `Dense` and `Conv2D` have in common.
 
     A subclass says what the product is: its ``kernel_shape(input_shape)``, ``product(x)`` and
@@ -138,7 +138,7 @@ class KernelLayer(Layer):
         return dx, {"kernel": dkernel, **bias}
 
 
-class Dense(KernelLayer):
+class Dense(_KernelLayer):
     """``y = activation(x @ kernel + bias)``: every output sees every input.
 
     Parameters
