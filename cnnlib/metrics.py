@@ -99,12 +99,20 @@ class SparseCategoricalAccuracy(Metric):
 
 
 class Accuracy(Metric):
+    """Share of numbers that are equal: for class numbers on both sides, as in Keras."""
+
+    def values(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        """1 or 0 (or a share) per example."""
+        return _per_example(self.fitted(y_true, y_pred.shape) == y_pred)
+
+
+class AccuracyByShape(Metric):
     """What ``metrics=["accuracy"]`` means: the accuracy that suits labels and outputs.
 
     One output: binary. Integer labels: sparse categorical. One-hot labels: categorical.
     """
 
-    aliases = ("acc",)
+    aliases = ("accuracy", "acc")
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         """1 or 0 per example."""

@@ -5,31 +5,21 @@ Explained in notebooks/03_training.ipynb. The loop around it is `cnnlib.training
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from cnnlib import losses, optimizers, registry, saving, training
+from cnnlib import checks, losses, optimizers, registry, saving, training
 from cnnlib.layers.base import Layer, Shape, set_weights
 from cnnlib.layers.core import InputLayer
 from cnnlib.metrics import get as get_metric
 from cnnlib.saving import load_model
+from cnnlib.shards import Step
 from cnnlib.utils import next_seed, unknown_name
 
 __all__ = ["Sequential", "Step", "load_model"]
 
 Grads = dict[str, np.ndarray]
-
-
-class Step(NamedTuple):
-    """What one shard of a batch contributes: sums over its examples, without penalties."""
-
-    loss_sum: float
-    grads: Grads
-    state: dict[str, np.ndarray]
-    metric_sums: list[float]
-    examples: int
-    dx: np.ndarray | None = None  # for the layer below, where the model was cut
 
 
 class Sequential:
@@ -67,11 +57,12 @@ class Sequential:
         self.history: Any = None
         self.stop_training = False
         self.warned = False
+        if layers is not None and not isinstance(layers, list | tuple):
+            raise TypeError(f"Sequential expects a list of layers. Received: {layers!r}")
         for layer in layers or []:
             self.add(layer)
         if not trainable:
-            for layer in self.layers:
-                layer.trainable = False
+            self.trainable = False
 
     # --- Building -------------------------------------------------------------------------------
 
@@ -157,15 +148,29 @@ class Sequential:
     @property
     def output_shape(self) -> Shape:
         """Shape of the output, the batch first."""
-        shape = self.input_shape
+        return self.compute_output_shape(self.input_shape)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        """Shape of the output for this shape of the input, the batch first in both."""
         for layer in self.layers:
-            shape = layer.compute_output_shape(shape)
-        return shape
+            input_shape = layer.compute_output_shape(input_shape)
+        return tuple(input_shape)
 
     @property
     def dtype(self) -> str:
         """The float type that inputs are converted to: the first layer's."""
         return self.layers[0].dtype if self.layers else "float32"
+
+    @property
+    def trainable(self) -> bool:
+        """Whether any layer learns; setting it sets all of them."""
+        return any(layer.trainable for layer in self.layers)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        """Freeze or free all layers."""
+        for layer in self.layers:
+            layer.trainable = value
 
     def _require_built(self) -> None:
         if not self.layers:
@@ -345,7 +350,7 @@ class Sequential:
         >>> sorted(grads)
         ['dense/bias', 'dense/kernel']
         """
-        x, y, sample_weight = training.as_arrays(self, x, y, sample_weight)
+        x, y, sample_weight = checks.as_arrays(self, x, y, sample_weight)
         step = self.shard_step(x.astype(self.dtype, copy=False), y, sample_weight, rng)
         return training.mean_gradients(self, step)
 

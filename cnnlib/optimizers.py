@@ -13,6 +13,7 @@ import numpy as np
 
 from cnnlib import registry, schedules
 from cnnlib.schedules import LearningRateSchedule
+from cnnlib.utils import number
 
 Slots = dict[str, dict[str, np.ndarray]]
 
@@ -42,8 +43,8 @@ class Optimizer(registry.Configurable, family=True):
         if isinstance(learning_rate, dict):
             learning_rate = schedules.get(learning_rate)
         if not isinstance(learning_rate, LearningRateSchedule):
-            number = isinstance(learning_rate, int | float | np.number)
-            if not number or not 0 <= learning_rate < math.inf:
+            known = isinstance(learning_rate, int | float | np.number)
+            if not known or not 0 <= learning_rate < math.inf:
                 raise ValueError(
                     "learning_rate: expected a finite number of at least 0 or a schedule of "
                     f"cnnlib.optimizers.schedules. Received: learning_rate={learning_rate!r}"
@@ -109,9 +110,7 @@ class SGD(Optimizer):
         **extras: Any,
     ):
         super().__init__(learning_rate, name, **extras)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"SGD expects momentum from 0 to 1. Received: momentum={momentum!r}")
-        self.momentum, self.nesterov = momentum, nesterov
+        self.momentum, self.nesterov = number(momentum, "momentum", high=1), nesterov
         self.slot_groups = (("momentum",),) if momentum else ()
 
     def step(
@@ -145,8 +144,9 @@ class Adagrad(Optimizer):
         **extras: Any,
     ):
         super().__init__(learning_rate, name, **extras)
-        self.initial_accumulator_value = self.slot_start = initial_accumulator_value
-        self.epsilon = epsilon
+        start = number(initial_accumulator_value, "initial_accumulator_value")
+        self.initial_accumulator_value = self.slot_start = start
+        self.epsilon = number(epsilon, "epsilon")
 
     def step(
         self, p: np.ndarray, g: np.ndarray, rate: float, slot: Callable[[str], np.ndarray]
@@ -176,7 +176,8 @@ class RMSprop(Optimizer):
         **extras: Any,
     ):
         super().__init__(learning_rate, name, **extras)
-        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
+        self.rho, self.momentum = number(rho, "rho", high=1), number(momentum, "momentum", high=1)
+        self.epsilon, self.centered = number(epsilon, "epsilon"), centered
         self.slot_groups = (("velocity",),)
         if momentum > 0:
             self.slot_groups += (("momentum",),)
@@ -223,7 +224,9 @@ class Adam(Optimizer):
         **extras: Any,
     ):
         super().__init__(learning_rate, name, **extras)
-        self.beta_1, self.beta_2, self.epsilon, self.amsgrad = beta_1, beta_2, epsilon, amsgrad
+        self.beta_1 = number(beta_1, "beta_1", high=1)
+        self.beta_2 = number(beta_2, "beta_2", high=1)
+        self.epsilon, self.amsgrad = number(epsilon, "epsilon"), amsgrad
         self.slot_groups = (("momentum", "velocity"),)
         if amsgrad:
             self.slot_groups += (("velocity_hat",),)

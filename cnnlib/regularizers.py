@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from cnnlib import registry
+from cnnlib.utils import number
 
 
 class Regularizer(registry.Configurable, family=True):
@@ -33,9 +34,7 @@ class L2(Regularizer):
     aliases = ("l2",)
 
     def __init__(self, l2: float = 0.01):
-        if not l2 >= 0:
-            raise ValueError(f"L2 expects a factor of at least 0. Received: l2={l2!r}")
-        self.l2 = float(l2)
+        self.l2 = float(number(l2, "l2"))
 
     def penalty(self, w: np.ndarray) -> float:
         """``l2 * sum(w**2)``."""

@@ -109,7 +109,7 @@ def load_model(filepath: Any, custom_objects: dict[str, type] | None = None) -> 
 
     path = Path(filepath)
     for name, cls in (custom_objects or {}).items():
-        cls.classes[name] = cls  # type: ignore[attr-defined]
+        cls.classes.setdefault(name, cls)  # type: ignore[attr-defined] # never in place of ours
     metadata, config, weights = _read(path)
     _check_version(path, metadata)
     if config.get("class_name") != "Sequential":
@@ -286,8 +286,10 @@ def _fill(model: Any, buffer: BinaryIO, path: Path) -> None:
 
     try:
         with h5py.File(buffer, "r") as file:
-            stored = [_arrays(file, layer_path) for layer_path, _ in _paths(model)]
-            slots = _arrays(file, "optimizer")
+            found: dict[str, Any] = {}
+            file.visititems(found.__setitem__)  # follows no link, so none to another file either
+            stored = [_arrays(found, layer_path) for layer_path, _ in _paths(model)]
+            slots = _arrays(found, "optimizer")
     except Exception as error:  # HDF5 has many ways to be wrong
         raise ValueError(f"{path} holds damaged weights ({error}). Save the model again") from error
     before = model.get_weights()
@@ -300,11 +302,12 @@ def _fill(model: Any, buffer: BinaryIO, path: Path) -> None:
         raise ValueError(f"{path} does not fit this model: {error}") from error
 
 
-def _arrays(file: Any, path: str) -> list[np.ndarray]:
-    if f"{path}/vars" not in file:
-        return []
-    home = file[f"{path}/vars"]
-    return [home[str(index)][()] for index in range(len(home))]
+def _arrays(found: dict[str, Any], path: str) -> list[np.ndarray]:
+    home = found.get(f"{path}/vars", {})
+    items = [found[f"{path}/vars/{index}"] for index in range(len(home))]
+    if any(item.external or item.is_virtual for item in items):
+        raise ValueError("weights that lie in another file are not read")
+    return [item[()] for item in items]
 
 
 def _fill_optimizer(model: Any, optimizer: Optimizer, arrays: list[Any]) -> None:

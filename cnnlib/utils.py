@@ -1,6 +1,7 @@
 """Small helpers that several modules share: seeds, one-hot labels, messages for wrong names."""
 
 import difflib
+import math
 import random
 from collections.abc import Iterable
 from typing import Any
@@ -119,3 +120,18 @@ def positive_int(value: Any, name: str) -> int:
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name}: expected a positive integer. Received: {name}={value!r}")
     return int(value)
+
+
+def number(value: Any, name: str, low: float = 0.0, high: float = math.inf) -> Any:
+    """`value` where it is a finite number from `low` to `high`; else a ValueError with its name.
+
+    Examples
+    --------
+    >>> cnnlib.utils.number(0.9, "momentum", high=1)
+    0.9
+    """
+    real = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not real or not math.isfinite(value) or not low <= value <= high:
+        span = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name}: expected a number {span}. Received: {name}={value!r}")
+    return value

@@ -1,9 +1,11 @@
 """Activation functions as layers (explained in notebooks/02_activations.ipynb)."""
 
+import math
 from typing import Any
 
 from cnnlib import activations
 from cnnlib.layers.base import Array, Grads, Layer, Rng
+from cnnlib.utils import number
 
 
 class Activation(Layer):
@@ -56,13 +58,9 @@ class ReLU(_Shaped):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        smallest = min(negative_slope, threshold, max_value if max_value is not None else 0.0)
-        if smallest < 0:
-            raise ValueError(
-                "ReLU expects max_value, negative_slope and threshold of at least 0. Received: "
-                f"max_value={max_value}, negative_slope={negative_slope}, threshold={threshold}"
-            )
-        self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
+        self.max_value = None if max_value is None else number(max_value, "max_value")
+        self.negative_slope = number(negative_slope, "negative_slope")
+        self.threshold = number(threshold, "threshold")
         self.activation = activations.relu.with_options(
             max_value=max_value, negative_slope=negative_slope, threshold=threshold
         )
@@ -73,12 +71,7 @@ class LeakyReLU(_Shaped):
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any):
         super().__init__(**kwargs)
-        if negative_slope is None or not negative_slope >= 0:
-            raise ValueError(
-                "LeakyReLU expects negative_slope of at least 0. "
-                f"Received: negative_slope={negative_slope!r}"
-            )
-        self.negative_slope = negative_slope
+        self.negative_slope = number(negative_slope, "negative_slope")
         self.activation = activations.leaky_relu.with_options(negative_slope=negative_slope)
 
 
@@ -87,7 +80,7 @@ class ELU(_Shaped):
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
-        self.alpha = alpha
+        self.alpha = number(alpha, "alpha", low=-math.inf)
         self.activation = activations.elu.with_options(alpha=alpha)
 
 

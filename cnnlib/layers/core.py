@@ -6,6 +6,8 @@ Dense is explained in notebooks/01_dense.ipynb, the others in notebooks/03_train
 import math
 from typing import Any
 
+import numpy as np
+
 from cnnlib import activations, initializers, kernels, regularizers
 from cnnlib.layers.base import Array, Grads, Layer, Rng, Shape
 from cnnlib.utils import positive_int
@@ -48,8 +50,14 @@ class InputLayer(Layer):
                     f"Received: shape={shape!r}"
                 )
             batch_shape = (batch_size, *shape)
+        if not isinstance(batch_shape, tuple | list):
+            raise ValueError(
+                "Input expects batch_shape as a tuple, such as (None, 28, 28, 1). "
+                f"Received: batch_shape={batch_shape!r}"
+            )
         for size in batch_shape[1:]:
-            positive_int(size, "a size in the shape of Input")
+            if size is not None:  # unknown, such as the size of the images
+                positive_int(size, "a size in the shape of Input")
         self.batch_shape = tuple(batch_shape)
         self.build(self.batch_shape)
 
@@ -242,7 +250,8 @@ class Reshape(Layer):
 
     def __init__(self, target_shape: Any, **kwargs: Any):
         super().__init__(**kwargs)
-        if not isinstance(target_shape, tuple | list):
+        sizes = target_shape if isinstance(target_shape, tuple | list) else ["none"]
+        if not all(isinstance(size, int | np.integer) for size in sizes):
             raise ValueError(
                 "Reshape expects target_shape as a tuple without the batch, such as (28, 28, 1). "
                 f"Received: target_shape={target_shape!r}"

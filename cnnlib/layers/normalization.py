@@ -6,6 +6,7 @@ import numpy as np
 
 from cnnlib import initializers, kernels, regularizers
 from cnnlib.layers.base import Array, Grads, Layer, Rng, Shape
+from cnnlib.utils import number
 
 
 class _Normalization(Layer):
@@ -108,11 +109,8 @@ class BatchNormalization(_Normalization):
         super().__init__(**kwargs)
         if axis not in (-1, [-1], (-1,)):
             raise ValueError(f"BatchNormalization supports the last axis alone. Received: {axis=}")
-        if not 0 <= momentum <= 1:
-            raise ValueError(
-                f"BatchNormalization expects momentum from 0 to 1. Received: {momentum=}"
-            )
-        self.axis, self.momentum, self.epsilon = -1, momentum, epsilon
+        self.axis, self.momentum = -1, number(momentum, "momentum", high=1)
+        self.epsilon = number(epsilon, "epsilon")
         self.center, self.scale = center, scale
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
@@ -193,7 +191,8 @@ class LayerNormalization(_Normalization):
         super().__init__(**kwargs)
         if axis not in (-1, [-1], (-1,)):
             raise ValueError(f"LayerNormalization supports the last axis alone. Received: {axis=}")
-        self.axis, self.epsilon, self.center, self.scale = -1, epsilon, center, scale
+        self.axis, self.epsilon = -1, number(epsilon, "epsilon")
+        self.center, self.scale = center, scale
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
         self.beta_regularizer = regularizers.get(beta_regularizer)

@@ -10,7 +10,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 import cnnlib
-from cnnlib import activations, layers, losses, metrics, optimizers, regularizers, training
+from cnnlib import activations, layers, losses, metrics, optimizers, regularizers, shards
 
 
 class Duck:
@@ -382,8 +382,8 @@ def test_bad_labels_are_recognized_on_ducks():
 @pytest.mark.parametrize(
     ("metric", "y"),
     [
-        (metrics.Accuracy(), CLASSES),
-        (metrics.Accuracy(), np.eye(4)[CLASSES]),
+        (metrics.AccuracyByShape(), CLASSES),
+        (metrics.AccuracyByShape(), np.eye(4)[CLASSES]),
         (metrics.SparseCategoricalAccuracy(), CLASSES[:, None]),
         (metrics.CategoricalAccuracy(), np.eye(4)[CLASSES]),
         (metrics.BinaryAccuracy(), np.eye(4)[CLASSES]),
@@ -515,7 +515,7 @@ def test_dropout_draws_the_same_numbers_for_ducks():
 def test_no_shards_and_no_threads_on_another_device():
     x, _ = data()
     model = model_for().to(LIKE)
-    with training.Runner(model, None, Duck(x)) as runner:
+    with shards.Runner(model, None, Duck(x)) as runner:
         assert runner.executor is None
         assert runner.shards(40) == [slice(0, 40)]
 

@@ -170,6 +170,13 @@ def test_metric_over_two_batches(name, options, labels, outputs, shape):
     assert_close(ours.result(), float(theirs.result()))
 
 
+def test_the_class_accuracy_compares_numbers():
+    y_true, y_pred = np.array([1, 2, 3, 4]), np.array([1, 2, 0, 4])
+    expected = keras.metrics.Accuracy()
+    expected.update_state(y_true, y_pred)
+    assert cnnlib.metrics.Accuracy()(y_true, y_pred) == float(expected.result()) == 0.75
+
+
 @pytest.mark.parametrize("name", ["accuracy", "acc"])
 @pytest.mark.parametrize(
     ("loss", "labels", "outputs", "shape"),

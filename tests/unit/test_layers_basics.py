@@ -125,7 +125,9 @@ def test_a_configuration_goes_through_json_and_back(family, cls):
 
 @pytest.mark.parametrize(("family", "cls"), library_classes())
 def test_a_class_is_found_by_its_names(family, cls):
-    assert family.classes[registry.snake_case(cls.__name__)] is cls
+    # The word 'accuracy' means the one that suits labels and outputs, in Keras too.
+    expected = metrics.AccuracyByShape if cls is metrics.Accuracy else cls
+    assert family.classes[registry.snake_case(cls.__name__)] is expected
     for alias in vars(cls).get("aliases", ()):
         assert family.classes[alias] is cls
 
@@ -419,3 +421,38 @@ def test_a_function_of_ones_own_works_in_a_layer():
     )
     assert report.max_error < 1e-6
     assert report.checked > 0
+
+
+def test_a_frozen_model_learns_nothing_and_a_freed_one_does():
+    model = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(2), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x, y = np.random.default_rng(0).random((8, 3)), np.ones((8, 1))
+    model.trainable = False
+    assert not model.trainable
+    before = model.get_weights()
+    model.fit(x, y, verbose=0)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    model.trainable = True
+    model.fit(x, y, verbose=0)
+    assert not np.array_equal(before[0], model.get_weights()[0])
+
+
+def test_images_may_have_any_size_where_the_layers_allow_it():
+    model = cnnlib.Sequential(
+        [
+            cnnlib.Input((None, None, 1)),
+            layers.Conv2D(2, 3, padding="same", activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3),
+        ]
+    )
+    assert model.output_shape == (None, 3)
+    model.compile("adam", cnnlib.losses.SparseCategoricalCrossentropy(from_logits=True))
+    rng = np.random.default_rng(0)
+    for size in ((5, 7), (9, 4)):
+        x = rng.random((6, *size, 1))
+        assert model.predict(x).shape == (6, 3)
+        model.fit(x, rng.integers(0, 3, 6), verbose=0)
+    with pytest.raises(ValueError, match=r"built for inputs of shape \(None, None, None, 1\)"):
+        model.predict(rng.random((6, 5, 7, 2)))

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PLUMBING = {"config", "plain", "registry", "utils"}
+PLUMBING = {"checks", "config", "plain", "registry", "utils"}
 BESIDE_THE_CORE = {"animations", "hardware", "lessons", "plots", "widgets"}
 LESSONS = {
     "01_dense",

@@ -782,3 +782,49 @@ def test_a_file_that_is_not_there():
         cnnlib.load_model("nothing-here.keras")
     with pytest.raises(FileNotFoundError, match="nothing-here.weights.h5"):
         make().load_weights("nothing-here.weights.h5")
+
+
+# --- Weights that point elsewhere ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["external link", "soft link", "external storage", "virtual"])
+def test_weights_in_another_file_are_not_read(tmp_path, kind):
+    secret = tmp_path / "secret.h5"
+    values = np.full((3, 2), 7.0, np.float32)
+    with h5py.File(secret, "w") as file:
+        file["stolen"] = values
+    model = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(2)])
+    path = tmp_path / "m.weights.h5"
+    model.save_weights(path)
+    with h5py.File(path, "a") as file:
+        home = file["layers/dense/vars"]
+        del home["0"]
+        if kind == "external link":
+            home["0"] = h5py.ExternalLink(secret, "/stolen")
+        elif kind == "soft link":
+            file["elsewhere"] = values
+            home["0"] = h5py.SoftLink("/elsewhere")
+        elif kind == "external storage":
+            values.tofile(tmp_path / "raw")
+            raw = [(str(tmp_path / "raw"), 0, values.nbytes)]
+            home.create_dataset("0", (3, 2), "float32", external=raw)
+        else:
+            layout = h5py.VirtualLayout((3, 2), "float32")
+            layout[...] = h5py.VirtualSource(secret, "stolen", (3, 2))
+            home.create_virtual_dataset("0", layout)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="m.weights.h5 holds damaged weights"):
+        model.load_weights(path)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_custom_objects_never_replace_a_layer_of_the_library(tmp_path):
+    class Sneaky(layers.Dense):
+        pass
+
+    model = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(2)])
+    model.save(tmp_path / "m.keras")
+    loaded = cnnlib.load_model(tmp_path / "m.keras", custom_objects={"Dense": Sneaky})
+    assert type(loaded.layers[0]) is layers.Dense
+    assert layers.Layer.classes["Dense"] is layers.Dense

@@ -1,7 +1,9 @@
 """Who computes the shards changes nothing: workers, threads, processes, memory order."""
 
+import importlib
 import json
 import multiprocessing
+import os
 import pickle
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -11,9 +13,9 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import cnnlib
-from cnnlib import layers, training
+from cnnlib import layers, shards, training
 
-_step = training._step
+_step = shards._step
 STEPS = 20
 BATCH = 75  # two whole shards and an uneven one: 32 + 32 + 11
 EXAMPLES = 275  # the last batch is uneven too: 75 + 75 + 75 + 50
@@ -165,7 +167,7 @@ def test_any_number_of_processes_gives_the_same_weights(workers, references):
 
 @pytest.mark.parametrize("net", NETS)
 def test_serial_execution_gives_the_same_weights(net, references, monkeypatch):
-    monkeypatch.setattr(training, "usable_cores", lambda: 1)
+    monkeypatch.setattr(shards, "usable_cores", lambda: 1)
     model, _ = train(net, None)
     assert_same_bits(model, references[net][0])
 
@@ -224,8 +226,8 @@ def test_shards_agree_with_one_whole_batch(net):
             layer.rate = 0  # shards draw other masks than a whole batch
     x, y, weight = (a[:BATCH] for a in data(shape))
     loss, grads = model.gradients(x, y, weight, rng=0)
-    with training.Runner(model, None, x) as runner:
-        step = training.batch_step(model, x, y, weight, 0, runner)
+    with shards.Runner(model, None, x) as runner:
+        step = shards.batch_step(model, x, y, weight, 0, runner)
     sharded_loss, sharded = training.mean_gradients(model, step)
     # float32 sums in another order: about 1e-7 relative, times the length of the sums.
     assert sharded_loss == pytest.approx(loss, rel=1e-5)
@@ -274,7 +276,7 @@ def test_dropout_draws_other_numbers_for_every_layer_shard_and_step():
 
 
 def test_every_shard_of_every_step_is_trained_with_a_mask_of_its_own(monkeypatch):
-    monkeypatch.setattr(training, "usable_cores", lambda: 1)
+    monkeypatch.setattr(shards, "usable_cores", lambda: 1)
     runs = []
     for _ in range(2):
         cnnlib.utils.set_random_seed(0)
@@ -355,7 +357,7 @@ def test_shards_have_a_fixed_size_whatever_the_workers():
     x, _, _ = data(shape)
     expected = [slice(0, 32), slice(32, 64), slice(64, 75)]
     for workers in (1, 2, 8):
-        with ThreadPoolExecutor(workers) as pool, training.Runner(model, pool, x) as runner:
+        with ThreadPoolExecutor(workers) as pool, shards.Runner(model, pool, x) as runner:
             assert runner.shards(75) == expected
 
 
@@ -482,7 +484,7 @@ def blas_threads_of_a_step(model, *task):
 
 
 def test_blas_has_one_thread_in_a_worker_process(processes, monkeypatch):
-    monkeypatch.setattr(training, "_step", blas_threads_of_a_step)
+    monkeypatch.setattr(shards, "_step", blas_threads_of_a_step)
     _, history = train("dropout and L2", processes, epochs=1)
     # Three shards a step report one thread each, two in the last: over 275 examples.
     assert history.history["accuracy"] == [pytest.approx((3 * 3 + 2) / 275)]
@@ -575,7 +577,7 @@ def test_where_threads_cannot_start_fit_runs_serially(monkeypatch, references):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
-    monkeypatch.setattr(training, "usable_cores", lambda: 2)
+    monkeypatch.setattr(shards, "usable_cores", lambda: 2)
     model, history = train("two in a row", None)
     assert asked
     assert_same_bits(model, references["two in a row"][0])
@@ -609,7 +611,7 @@ def test_dead_workers_are_an_error_not_a_ctrl_c(monkeypatch):
     model, shape = make("dropout and L2")
     x, y, _ = data(shape)
     before = model.get_weights()
-    monkeypatch.setattr(training, "_step", die)
+    monkeypatch.setattr(shards, "_step", die)
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(1, mp_context=context) as pool,
@@ -633,3 +635,30 @@ def test_the_executor_that_was_given_stays_open():
     with ThreadPoolExecutor(2) as pool:
         model.fit(x, y, verbose=0, executor=pool)
         assert pool.submit(lambda: 5).result() == 5
+
+
+def test_a_layer_from_a_module_of_its_own_works_in_other_processes(tmp_path, monkeypatch):
+    (tmp_path / "own_layers.py").write_text(
+        "from cnnlib import layers\n\n\nclass Halved(layers.Dense):\n"
+        "    def product(self, x):\n        z, cache = super().product(x)\n"
+        "        return z / 2, cache\n\n"
+        "    def product_gradients(self, dz, cache, need_dx):\n"
+        "        return super().product_gradients(dz / 2, cache, need_dx)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    own = importlib.import_module("own_layers")
+    weights = []
+    for workers in (0, 2):
+        cnnlib.utils.set_random_seed(0)
+        model = cnnlib.Sequential([cnnlib.Input((3,)), own.Halved(4), layers.Dense(1)])
+        model.compile("adam", "mse")
+        x, y = np.random.default_rng(0).random((70, 3)), np.ones((70, 1))
+        if workers:
+            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+                model.fit(x, y, 70, verbose=0, epochs=2, executor=pool)
+        else:
+            model.fit(x, y, 70, verbose=0, epochs=2)
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,0 +1,248 @@
+"""One batch in shards: where they run, and how their sums come together.
+
+Explained in notebooks/10_speed.ipynb. A batch is cut into shards of a fixed size, whatever the
+number of workers; each shard is one pure `Sequential.shard_step`, and the sums are added in order.
+So the weights are the same to the last bit for any number of workers and any executor. Layers that
+must see the whole batch (BatchNormalization) cut the model: what lies between them runs in shards.
+"""
+
+import copy
+import functools
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from cnnlib.kernels import contiguous
+
+# Examples in a shard. Small enough for the cache, large enough that Python's share stays small.
+SHARD = 32
+
+
+class Step(NamedTuple):
+    """What one shard of a batch contributes: sums over its examples, without penalties."""
+
+    loss_sum: float
+    grads: dict[str, np.ndarray]
+    state: dict[str, np.ndarray]
+    metric_sums: list[float]
+    examples: int
+    dx: np.ndarray | None = None  # for the layer below, where the model was cut
+
+
+class _OneBlasThread:
+    """BLAS on one thread while anybody trains: the workers are the parallelism.
+
+    Counted, so that the last of several simultaneous trainings restores what was there.
+    """
+
+    lock = threading.Lock()
+    users = 0
+    limiter: Any = None
+    controller: Any = None
+
+    def __enter__(self) -> None:
+        cls = _OneBlasThread
+        with cls.lock:
+            cls.controller = cls.controller or ThreadpoolController()
+            if cls.users == 0:
+                self._free_control()
+                cls.limiter = cls.controller.limit(limits=1, user_api="blas")
+            cls.users += 1
+
+    def __exit__(self, *error: Any) -> None:
+        cls = _OneBlasThread
+        with cls.lock:
+            cls.users -= 1
+            if cls.users == 0:
+                self._free_control()
+                cls.limiter.restore_original_limits()
+                self._free_control()
+
+    def _free_control(self) -> None:
+        # From 3.8 on threadpoolctl obeys one thread alone, the first that set a limit. Here the
+        # last training restores what the first one limited, whatever threads they run in.
+        for library in self.controller.lib_controllers:
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
+
+
+class Runner:
+    """Maps pure functions of the model over shards: here, on threads, or by any executor."""
+
+    def __init__(self, model: Any, executor: Executor | None, x: Any = None):
+        self.model, self.executor, self.own = model, executor, False
+        self.on_device = not isinstance(x, np.ndarray)  # a GPU array: no shards, no threads
+        if executor is not None and not hasattr(executor, "map"):
+            raise TypeError(
+                "executor: expected a concurrent.futures.Executor, such as ThreadPoolExecutor(4). "
+                f"Received: {executor!r}"
+            )
+
+    def __enter__(self) -> "Runner":
+        self.blas = _OneBlasThread()
+        self.blas.__enter__()
+        if self.executor is None and not self.on_device and (workers := usable_cores()) > 1:
+            self.executor, self.own = ThreadPoolExecutor(workers, "cnnlib"), True
+            try:
+                self.executor.submit(int).result()
+            except RuntimeError:  # threads cannot start, in a browser for example: run serially
+                self.executor = None
+        self.local = self.executor is None or isinstance(self.executor, ThreadPoolExecutor)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.own and self.executor is not None:
+            self.executor.shutdown(cancel_futures=True)
+        self.blas.__exit__()
+
+    def shards(self, count: int) -> list[slice]:
+        """Slices of SHARD consecutive examples; one slice of all on a GPU."""
+        size = max(count, 1) if self.on_device else SHARD
+        return [slice(k, min(k + size, count)) for k in range(0, count, size)]
+
+    def map(self, function: Callable, tasks: Iterable[tuple]) -> Iterable[Any]:
+        """``function(model, *task)`` for each task, in order."""
+        tasks = list(tasks)
+        if self.local and (self.executor is None or len(tasks) == 1):
+            return (function(self.model, *task) for task in tasks)
+        assert self.executor is not None
+        if self.local:
+            return self.executor.map(lambda task: function(self.model, *task), tasks)
+        model = self.model
+        description = json.dumps(model.get_config())
+        arrays = ([layer.params for layer in model.layers], [layer.state for layer in model.layers])
+        # Where a class is defined outside cnnlib, naming it imports its module over there.
+        kinds = {type(layer) for layer in model.layers}
+        own = [kind for kind in kinds if not kind.__module__.startswith("cnnlib.")]
+        parts = (own, model.loss, model.metrics)
+        call = functools.partial(_remote, function, description, arrays, parts)
+        return self.executor.map(call, tasks)
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@functools.lru_cache(maxsize=4)
+def _bare_model(description: str) -> Any:
+    from cnnlib.models import Sequential
+
+    return Sequential.from_config(json.loads(description))
+
+
+def _remote(function: Callable, description: str, arrays: Any, parts: Any, task: tuple) -> Any:
+    """In a worker process: a bare model from its description, the arrays that came along, go."""
+    # Copies without their arrays: the threads of one worker may serve several models at once.
+    model = copy.copy(_bare_model(description))
+    model.layers = [copy.copy(layer) for layer in model.layers]
+    for layer, params, state in zip(model.layers, *arrays, strict=True):
+        layer._params, layer.state = params, state
+    _, model.loss, model.metrics = parts
+    # Caches stay here: who needs one again computes it again.
+    options = {"keep": False} if function is _forward else {}
+    with _OneBlasThread():
+        return function(model, *task, **options)
+
+
+# Between processes an array may lose its memory order, and with it the order of a sum. So all
+# arrays are put into C order where the model is cut, and every executor computes alike.
+
+
+def _forward(model: Any, x: Any, rng: Any, start: int, stop: int, keep: bool = True) -> Any:
+    y, caches = model.forward(x, True, rng, start, stop)
+    return contiguous(y), caches if keep else None
+
+
+def _backward(model: Any, dy: Any, caches: Any, x: Any, rng: Any, start: int, stop: int) -> Any:
+    if caches is None:
+        _, caches = model.forward(x, True, rng, start, stop)
+    dx, grads = model.backward(dy, caches, start, need_dx=start > 0)
+    return (None if dx is None else contiguous(dx)), grads
+
+
+def _step(model: Any, x: Any, y: Any, weight: Any, rng: Any, start: int) -> Any:
+    step = model.shard_step(x, y, weight, rng, start)
+    return step if step.dx is None else step._replace(dx=contiguous(step.dx))
+
+
+def evaluate_shard(model: Any, x: Any, y: Any, weight: Any) -> tuple[float, list[float]]:
+    """The sums of loss and metrics over these examples, outside training."""
+    y_pred = predict_shard(model, x)
+    values, _ = model.loss.value_and_gradient(y, y_pred)
+    if weight is not None:
+        values = values * weight
+    return float(values.sum()), [float(metric.values(y, y_pred).sum()) for metric in model.metrics]
+
+
+def predict_shard(model: Any, x: Any) -> np.ndarray:
+    """The outputs for these examples."""
+    return model.forward(x.astype(model.dtype, copy=False))[0]
+
+
+# --- A whole batch --------------------------------------------------------------------------------
+
+
+def batch_step(model: Any, x: Any, y: Any, weight: Any, step: int, runner: Runner) -> Any:
+    """The `Step` of a whole batch: shards of it, added in order.
+
+    Shard k of step t draws its random numbers from ``SeedSequence([model.seed, t, k])``.
+    """
+    shards = runner.shards(len(x))
+    x = x.astype(model.dtype, copy=False)
+    xs = [x[s] for s in shards]
+    rngs = [np.random.SeedSequence([model.seed, step, k]) for k in range(len(shards))]
+    grads: dict[str, np.ndarray] = {}
+    state: dict[str, np.ndarray] = {}
+    below = []  # what the way back needs, one entry a cut
+    start = 0
+    for cut, layer in enumerate(model.layers):
+        if layer.whole_batch:
+            tasks: list[tuple] = [
+                (part, rng, start, cut) for part, rng in zip(xs, rngs, strict=True)
+            ]
+            pieces = list(runner.map(_forward, tasks))
+            whole, cache = layer.forward(np.concatenate([y for y, _ in pieces]), training=True)
+            below.append((layer, cache, [caches for _, caches in pieces], xs, start, cut))
+            state |= {f"{layer.name}/{k}": v for k, v in layer.updated_state(cache).items()}
+            xs = [contiguous(whole[s]) for s in shards]
+            start = cut + 1
+    tasks = [
+        (part, y[s], None if weight is None else weight[s], rng, start)
+        for part, s, rng in zip(xs, shards, rngs, strict=True)
+    ]
+    loss_sum, metric_sums, dys = 0.0, [0.0] * len(model.metrics), []
+    for part in runner.map(_step, tasks):
+        loss_sum += part.loss_sum
+        metric_sums = [a + b for a, b in zip(metric_sums, part.metric_sums, strict=True)]
+        _add(grads, part.grads)
+        dys.append(part.dx)
+    for layer, cache, caches, xs, start, cut in reversed(below):
+        dx, layer_grads = layer.backward(np.concatenate(dys), cache)
+        _add(grads, {f"{layer.name}/{key}": value for key, value in layer_grads.items()})
+        dys = [contiguous(dx[s]) for s in shards]
+        tasks = [
+            (part, kept, x_part, rng, start, cut)
+            for part, kept, x_part, rng in zip(dys, caches, xs, rngs, strict=True)
+        ]
+        dys = []
+        for part_dx, part_grads in runner.map(_backward, tasks):
+            _add(grads, part_grads)
+            dys.append(part_dx)
+    return Step(loss_sum, grads, state, metric_sums, len(x))
+
+
+def _add(total: dict[str, np.ndarray], part: dict[str, np.ndarray]) -> None:
+    for key, value in part.items():
+        if key in total:
+            total[key] += value
+        else:
+            total[key] = value
