@@ -1,7 +1,7 @@
 """Activation functions and their gradients (explained in notebooks/02_activations.ipynb).
 
-Each is a pair of rules: ``forward(x) -> y, cache`` and ``backward(dy, cache) -> dx``. All but
-gelu and a bent relu need only y to go back, so that is their cache. With ``out=x`` the result may
+Each is a pair of rules: ``forward(x) -> y, cache`` and ``backward(dy, cache) -> dx``. Most
+need only y to go back, so that is their cache. With ``out=x`` the result may
 take the place of an array that the caller has just made.
 """
 
@@ -28,7 +28,7 @@ class Function:
     """
 
     def __init__(self, name: str, forward: Callable, backward: Callable, **options: Any):
-        self.config_name, self.options = name, options
+        self.name, self.options = name, options
         self._forward, self._backward = forward, backward
 
     def forward(self, x: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, Any]:
@@ -41,9 +41,23 @@ class Function:
 
     def with_options(self, **options: Any) -> "Function":
         """The same function with other parameters, such as a slope."""
-        return Function(
-            self.config_name, self._forward, self._backward, **{**self.options, **options}
-        )
+        return Function(self.name, self._forward, self._backward, **{**self.options, **options})
+
+    @property
+    def config_name(self) -> str:
+        """The name by which a file or a worker finds the function again.
+
+        Raises
+        ------
+        ValueError
+            For a function with options of its own, or one that is not the library's.
+        """
+        if FUNCTIONS.get(self.name) is not self:
+            raise ValueError(
+                f"activation {self.name!r} with {self.options} cannot be described in a file: the "
+                "layers ReLU, LeakyReLU, ELU and Softmax can, and so can a layer class of your own"
+            )
+        return self.name
 
     def __call__(self, x: Any, **options: Any) -> np.ndarray:
         """Y alone."""
@@ -53,7 +67,7 @@ class Function:
 
     def __repr__(self) -> str:
         """The name by which layers know it."""
-        return f"<activation {self.config_name}>"
+        return f"<activation {self.name}>"
 
 
 def _linear_forward(x: Array, out: Array | None) -> tuple[Array, Any]:
@@ -95,17 +109,6 @@ def _relu_backward(
     if negative_slope == 0 and max_value is None and threshold == 0:
         return dy * (cache > 0)
     return dy * cache
-
-
-def _leaky_relu_forward(
-    x: Array, out: Array | None, negative_slope: float = 0.2
-) -> tuple[Array, Any]:
-    y = np.where(x > 0, x, x * negative_slope)
-    return y, x
-
-
-def _leaky_relu_backward(dy: Array, x: Any, negative_slope: float = 0.2) -> Array:
-    return np.where(x >= 0, dy, dy * negative_slope)
 
 
 def _elu_forward(x: Array, out: Array | None, alpha: float = 1.0) -> tuple[Array, Any]:
@@ -189,7 +192,7 @@ def _gelu_backward(dy: Array, slope: Any, approximate: bool = False) -> Array:
 
 linear = Function("linear", _linear_forward, _linear_backward)
 relu = Function("relu", _relu_forward, _relu_backward)
-leaky_relu = Function("leaky_relu", _leaky_relu_forward, _leaky_relu_backward)
+leaky_relu = Function("leaky_relu", _relu_forward, _relu_backward, negative_slope=0.2)
 elu = Function("elu", _elu_forward, _elu_backward)
 gelu = Function("gelu", _gelu_forward, _gelu_backward)
 sigmoid = Function("sigmoid", _sigmoid_forward, _sigmoid_backward)
@@ -198,7 +201,7 @@ softplus = Function("softplus", _softplus_forward, _softplus_backward)
 softmax = Function("softmax", _softmax_forward, _softmax_backward)
 
 FUNCTIONS = {
-    function.config_name: function
+    function.name: function
     for function in (linear, relu, leaky_relu, elu, gelu, sigmoid, tanh, softplus, softmax)
 }
 

@@ -234,10 +234,8 @@ class ModelCheckpoint(_Monitor):
                 f"does not report. It reports: epoch, {', '.join(logs)}"
             ) from None
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        if self.save_weights_only:
-            self.model.save_weights(path)
-        else:
-            self.model.save(path)
+        save = self.model.save_weights if self.save_weights_only else self.model.save
+        save(path)
         if self.verbose:
             print(f"epoch {self._epoch + 1}: saved {path}")
 

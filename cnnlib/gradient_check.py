@@ -1,7 +1,7 @@
 """Is a gradient right? Central differences say (explained in notebooks/03_training.ipynb)."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,7 +99,8 @@ def gradient_check(
     worst, checked, kinks, doubtful = 0.0, 0, [], []
     for name, array in arrays.items():
         scale = 1e-2 * float(np.abs(grads[name]).max(initial=0.0))
-        for index in _places(array, samples, rng):
+        for flat in rng.permutation(array.size)[:samples]:
+            index = tuple(int(k) for k in np.unravel_index(flat, array.shape))
             received = float(grads[name][index])
             for width in (step, step / 10, step / 100):
                 left, right = _slopes(output, dy, array, index, width)
@@ -179,12 +180,6 @@ def _problem(
     dx, grads = target.backward(dy, cache)
     arrays = {"x": x, **target.params}
     return arrays, lambda: target.forward(x, training, fresh())[0], dy, {"x": dx, **grads}
-
-
-def _places(array: np.ndarray, samples: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
-    chosen = rng.permutation(array.size)[:samples]
-    for flat in chosen:
-        yield tuple(int(k) for k in np.unravel_index(flat, array.shape))
 
 
 def _slopes(

@@ -214,7 +214,7 @@ class SparseCategoricalCrossentropy(Loss):
         self.ignore_class, self.from_logits = ignore_class, from_logits
 
     def prepare(self, y_true: Any, y_pred_shape: tuple[int, ...]) -> np.ndarray:
-        """One-hot labels."""
+        """Integer labels without a last axis of length 1."""
         classes = y_pred_shape[-1]
         if len(y_true.shape) == len(y_pred_shape) and y_true.shape[-1] == 1:
             y_true = y_true[..., 0]
@@ -234,11 +234,12 @@ class SparseCategoricalCrossentropy(Loss):
                 f"{self.name} expects labels from 0 to {classes - 1}, as there are {classes} "
                 f"outputs. Received labels from {y_true.min()} to {y_true.max()}"
             )
-        return (y_true[..., None] == np.arange(classes, like=y_true)).astype(np.float64)
+        return y_true
 
     def elements(self, y_true: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The formula along the last axis."""
-        return crossentropy(y_true, y, self.from_logits)
+        """The formula along the last axis, with labels made one-hot."""
+        t = (y_true[..., None] == np.arange(y.shape[-1], like=y_true)).astype(np.float64)
+        return crossentropy(t, y, self.from_logits)
 
 
 def crossentropy(t: np.ndarray, y: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:

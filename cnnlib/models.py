@@ -92,6 +92,7 @@ class Sequential:
         elif self.input_layer:
             layer.build(self.input_layer.batch_shape)
         self.layers.append(layer)  # last: a layer that does not fit stays out
+        layer.automatic_name = False  # another model must not rename it
 
     def _name(self, layer: Layer) -> None:
         taken = {other.name for other in self.layers}
@@ -99,7 +100,9 @@ class Sequential:
             raise ValueError(f"layer {layer.name!r} is in this model already: make another one")
         if layer.name in taken:
             if not layer.automatic_name:
-                raise ValueError(f"two layers of one model cannot both be called {layer.name!r}")
+                raise ValueError(
+                    f"two layers of one model cannot both be called {layer.name!r}: name one"
+                )
             base = registry.snake_case(type(layer).__name__)
             layer.name = next(n for k in range(1, 10**6) if (n := f"{base}_{k}") not in taken)
 
@@ -418,8 +421,18 @@ class Sequential:
         if not isinstance(metrics, list | tuple):
             metrics = [] if metrics is None else [metrics]
         chosen = optimizers.get(optimizer), losses.get(loss), [get_metric(m) for m in metrics]
+        if chosen[0] is None or chosen[0].owner not in (None, self):
+            raise ValueError(
+                "optimizer: expected a name or an optimizer that no other model has, as it keeps "
+                f"arrays for one model's parameters. Received: {optimizer!r}"
+            )
         self.optimizer, self.loss, self.metrics = chosen
-        self.compile_arguments = {"optimizer": self.optimizer, "loss": loss, "metrics": metrics}
+        self.optimizer.owner = self
+        self.compile_arguments = {
+            "optimizer": self.optimizer,
+            "loss": loss,
+            "metrics": list(metrics),
+        }
 
     def _require_compiled(self) -> None:
         if self.loss is None:

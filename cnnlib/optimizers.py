@@ -53,14 +53,23 @@ class Optimizer(registry.Configurable, family=True):
         self.learning_rate = learning_rate
         self.name = registry.snake_case(type(self).__name__) if name is None else name
         self.iterations = 0
+        self.owner: Any = None  # the model whose parameters the slots belong to
         self.slots: Slots = {}
 
     @property
     def current_learning_rate(self) -> float:
         """The learning rate of the next update."""
         if isinstance(self.learning_rate, LearningRateSchedule):
-            return self.learning_rate(self.iterations)
+            return float(self.learning_rate(self.iterations))
         return self.learning_rate
+
+    def build(self, params: Mapping[str, np.ndarray]) -> None:
+        """Make the slots of parameters that have none yet."""
+        for slot in (name for group in self.slot_groups for name in group):
+            arrays = self.slots.setdefault(slot, {})
+            for key, p in params.items():
+                if key not in arrays or arrays[key].shape != p.shape:  # or a new layer's
+                    arrays[key] = np.full_like(p, self.slot_start)
 
     def update(self, params: Mapping[str, np.ndarray], grads: Mapping[str, np.ndarray]) -> None:
         """One step: change each array of `params` in place by its gradient.
@@ -76,13 +85,10 @@ class Optimizer(registry.Configurable, family=True):
         >>> params["w"]
         array([0.8])
         """
+        if missing := params.keys() - grads.keys():
+            raise ValueError(f"update expects a gradient for each parameter. Missing: {missing}")
         rate = self.current_learning_rate
-        for group in self.slot_groups:
-            for slot in group:
-                arrays = self.slots.setdefault(slot, {})
-                for key, p in params.items():
-                    if key not in arrays or arrays[key].shape != p.shape:  # or a new layer's
-                        arrays[key] = np.full_like(p, self.slot_start)
+        self.build(params)
         for key, p in params.items():
             self.step(p, grads[key], rate, lambda slot, key=key: self.slots[slot][key])  # type: ignore[misc]
         self.iterations += 1

@@ -794,7 +794,7 @@ def _details(layer: Any) -> str:
         found.append(f"{layer.groups} groups")
     if getattr(layer, "padding", None) == "same":
         found.append("same padding")
-    activation = getattr(getattr(layer, "activation", None), "config_name", "linear")
+    activation = getattr(getattr(layer, "activation", None), "name", "linear")
     if activation.replace("_", "") not in ("linear", type(layer).__name__.lower()):
         found.append(activation)
     return ", ".join(found)

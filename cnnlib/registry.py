@@ -13,9 +13,42 @@ import numpy as np
 
 from cnnlib.utils import unknown_name
 
-# Arguments of Keras that this library leaves out, with the value at which they change nothing.
-# None and False are harmless everywhere.
-_KERAS_DEFAULTS = {
+# Arguments of Keras that this library leaves out. None and False change nothing in any of them,
+# nor does the value that some have here.
+_LEFT_OUT = dict.fromkeys(
+    [
+        "activity_regularizer",
+        "kernel_constraint",
+        "bias_constraint",
+        "beta_constraint",
+        "gamma_constraint",
+        "lora_rank",
+        "lora_alpha",
+        "quantization_config",
+        "synchronized",
+        "renorm",
+        "renorm_clipping",
+        "rms_scaling",
+        "noise_shape",
+        "sparse",
+        "ragged",
+        "optional",
+        "input_tensor",
+        "input_axes",
+        "output_axes",
+        "clipnorm",
+        "clipvalue",
+        "global_clipnorm",
+        "weight_decay",
+        "use_ema",
+        "ema_overwrite_frequency",
+        "loss_scale_factor",
+        "gradient_accumulation_steps",
+        "ignore_class",
+        "loss_weights",
+        "weighted_metrics",
+    ]
+) | {
     "data_format": "channels_last",
     "dtype": "float32",
     "axis": -1,
@@ -102,8 +135,8 @@ def refuse_extras(owner: str, extras: dict[str, Any]) -> None:
         Naming the first argument that has an effect in Keras and none here.
     """
     for name, value in extras.items():
-        harmless = value is None or value is False or value == _KERAS_DEFAULTS.get(name, ...)
-        if not harmless:
+        off = value is None or value is False or value == _LEFT_OUT.get(name)
+        if name not in _LEFT_OUT or not off:
             raise ValueError(
                 f"{owner} does not know the argument {name}. Received: {name}={value!r}. "
                 "docs/keras.md lists what cnnlib takes from Keras and what it leaves out"
@@ -137,6 +170,8 @@ def serialize(value: Any) -> Any:
         return [serialize(item) for item in value]
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, type):
+        return value.__name__
     return getattr(value, "config_name", value)
 
 

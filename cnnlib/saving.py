@@ -10,6 +10,7 @@ import io
 import json
 import os
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -180,7 +181,7 @@ def _write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
+    mask = os.umask(0o077)
     os.umask(mask)
     return mask
 
@@ -270,6 +271,7 @@ def _weights_bytes(model: Any) -> bytes:
             if not isinstance(optimizer.learning_rate, LearningRateSchedule):
                 arrays.append(np.float32(optimizer.learning_rate))
             if optimizer.slots:
+                optimizer.build(model.params)  # a layer may have been added or freed since
                 arrays += [_numpy(optimizer.slots[slot][key]) for slot, key in _slot_order(model)]
             group("optimizer", optimizer.name, arrays)
         group("", model.name, [])
@@ -288,8 +290,9 @@ def _fill(model: Any, buffer: BinaryIO, path: Path) -> None:
         with h5py.File(buffer, "r") as file:
             found: dict[str, Any] = {}
             file.visititems(found.__setitem__)  # follows no link, so none to another file either
-            stored = [_arrays(found, layer_path) for layer_path, _ in _paths(model)]
-            slots = _arrays(found, "optimizer")
+            largest = max((w.size for w in model.get_weights()), default=1)
+            stored = [_arrays(found, layer_path, largest) for layer_path, _ in _paths(model)]
+            slots = _arrays(found, "optimizer", largest)
     except Exception as error:  # HDF5 has many ways to be wrong
         raise ValueError(f"{path} holds damaged weights ({error}). Save the model again") from error
     before = model.get_weights()
@@ -302,22 +305,28 @@ def _fill(model: Any, buffer: BinaryIO, path: Path) -> None:
         raise ValueError(f"{path} does not fit this model: {error}") from error
 
 
-def _arrays(found: dict[str, Any], path: str) -> list[np.ndarray]:
+def _arrays(found: dict[str, Any], path: str, largest: int) -> list[np.ndarray]:
     home = found.get(f"{path}/vars", {})
     items = [found[f"{path}/vars/{index}"] for index in range(len(home))]
     if any(item.external or item.is_virtual for item in items):
         raise ValueError("weights that lie in another file are not read")
+    if any(item.size > 100 * largest for item in items):  # a few bytes can claim to be terabytes
+        raise ValueError(f"expected arrays of about {largest} numbers at most. Received {items}")
     return [item[()] for item in items]
 
 
 def _fill_optimizer(model: Any, optimizer: Optimizer, arrays: list[Any]) -> None:
     iterations, rate = int(arrays.pop(0)), optimizer.learning_rate
+    order = _slot_order(model)
+    shapes = [model.params[key].shape for _, key in order]
     # Stored as float32: where the configuration's number is the same one, it has all digits.
     if not isinstance(rate, LearningRateSchedule) and np.float32(rate) != (stored := arrays.pop(0)):
         rate = float(f"{float(stored):.7g}")
     optimizer.iterations, optimizer.learning_rate = iterations, rate
-    order = _slot_order(model)
-    shapes = [model.params[key].shape for _, key in order]
     if [array.shape for array in arrays] == shapes:
         for (slot, key), array in zip(order, arrays, strict=True):
-            optimizer.slots.setdefault(slot, {})[key] = array
+            optimizer.slots.setdefault(slot, {})[key] = array.astype(model.params[key].dtype)
+    elif arrays:
+        warnings.warn(
+            "the file's optimizer does not fit this model's: it starts anew", stacklevel=5
+        )

@@ -185,7 +185,7 @@ def evaluate_shard(model: Any, x: Any, y: Any, weight: Any) -> tuple[float, list
 
 def predict_shard(model: Any, x: Any) -> np.ndarray:
     """The outputs for these examples."""
-    return model.forward(x.astype(model.dtype, copy=False))[0]
+    return model.forward(contiguous(x).astype(model.dtype, copy=False))[0]
 
 
 # --- A whole batch --------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def batch_step(model: Any, x: Any, y: Any, weight: Any, step: int, runner: Runne
     """
     shards = runner.shards(len(x))
     x = x.astype(model.dtype, copy=False)
-    xs = [x[s] for s in shards]
+    xs = [contiguous(x[s]) for s in shards]
     rngs = [np.random.SeedSequence([model.seed, step, k]) for k in range(len(shards))]
     grads: dict[str, np.ndarray] = {}
     state: dict[str, np.ndarray] = {}

@@ -96,7 +96,7 @@ def fit(
     y : array (examples, ...)
         Labels in the form that the loss expects.
     batch_size : int
-        Examples an update; 32 unless given.
+        Examples an update; 32 unless given. BatchNormalization sees them all together.
     epochs : int
         Number of the last epoch, counted from 1.
     verbose : {'auto', 0, 1, 2}
@@ -229,6 +229,8 @@ def fit(
                     found = evaluate(model, held_x, held_y, **options)
                     logs |= {f"val_{name}": value for name, value in found.items()}
                 tell("on_epoch_end", epoch, logs)
+                if interrupt.pressed:
+                    raise KeyboardInterrupt
                 if model.stop_training:
                     break
     except (KeyboardInterrupt, BrokenExecutor) as error:

@@ -122,7 +122,7 @@ def positive_int(value: Any, name: str) -> int:
     return int(value)
 
 
-def number(value: Any, name: str, low: float = 0.0, high: float = math.inf) -> Any:
+def number(value: Any, name: str, low: float = 0.0, high: float = math.inf) -> float:
     """`value` where it is a finite number from `low` to `high`; else a ValueError with its name.
 
     Examples
@@ -134,4 +134,4 @@ def number(value: Any, name: str, low: float = 0.0, high: float = math.inf) -> A
     if not real or not math.isfinite(value) or not low <= value <= high:
         span = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         raise ValueError(f"{name}: expected a number {span}. Received: {name}={value!r}")
-    return value
+    return float(value)

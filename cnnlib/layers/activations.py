@@ -1,6 +1,5 @@
 """Activation functions as layers (explained in notebooks/02_activations.ipynb)."""
 
-import math
 from typing import Any
 
 from cnnlib import activations
@@ -21,17 +20,13 @@ class Activation(Layer):
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
 
-    def function(self) -> activations.Function:
-        """The function with the layer's parameters."""
-        return self.activation
-
     def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """Y of x's shape."""
-        return self.function().forward(x)
+        return self.activation.forward(x)
 
     def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """Dx of dy's shape."""
-        return self.function().backward(dy, cache), {}
+        return self.activation.backward(dy, cache), {}
 
 
 class _Shaped(Activation):
@@ -40,11 +35,10 @@ class _Shaped(Activation):
     def __init__(self, **kwargs: Any):
         super(Activation, self).__init__(**kwargs)
 
-    def get_config(self) -> dict[str, Any]:
+    @classmethod
+    def _arguments(cls) -> list[str]:
         """Without the name of the function, which the class implies."""
-        config = super().get_config()
-        del config["activation"]
-        return config
+        return [name for name in super()._arguments() if name != "activation"]
 
 
 class ReLU(_Shaped):
@@ -62,7 +56,7 @@ class ReLU(_Shaped):
         self.negative_slope = number(negative_slope, "negative_slope")
         self.threshold = number(threshold, "threshold")
         self.activation = activations.relu.with_options(
-            max_value=max_value, negative_slope=negative_slope, threshold=threshold
+            max_value=self.max_value, negative_slope=self.negative_slope, threshold=self.threshold
         )
 
 
@@ -72,7 +66,7 @@ class LeakyReLU(_Shaped):
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any):
         super().__init__(**kwargs)
         self.negative_slope = number(negative_slope, "negative_slope")
-        self.activation = activations.leaky_relu.with_options(negative_slope=negative_slope)
+        self.activation = activations.leaky_relu.with_options(negative_slope=self.negative_slope)
 
 
 class ELU(_Shaped):
@@ -80,8 +74,8 @@ class ELU(_Shaped):
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
-        self.alpha = number(alpha, "alpha", low=-math.inf)
-        self.activation = activations.elu.with_options(alpha=alpha)
+        self.alpha = number(alpha, "alpha")
+        self.activation = activations.elu.with_options(alpha=self.alpha)
 
 
 class Softmax(_Shaped):
@@ -95,5 +89,7 @@ class Softmax(_Shaped):
 
     def __init__(self, axis: int = -1, **kwargs: Any):
         super().__init__(**kwargs)
+        if axis == 0:
+            raise ValueError("Softmax cannot run along the batch. Received: axis=0")
         self.axis = axis
         self.activation = activations.softmax.with_options(axis=axis)

@@ -11,7 +11,7 @@ import numpy as np
 
 from cnnlib import initializers, registry
 from cnnlib.config import floatx
-from cnnlib.utils import unknown_name
+from cnnlib.utils import next_seed, unknown_name
 
 Array = np.ndarray
 Grads = dict[str, Array]
@@ -150,7 +150,10 @@ class Layer(registry.Configurable, family=True):
         return self.backward(dy, cache)[1]
 
     def updated_state(self, cache: Any) -> Grads:
-        """What `state` becomes after a training pass with this cache."""
+        """What `state` becomes after a training pass with this cache.
+
+        `fit` asks for it where the layer saw the whole batch, that is where `whole_batch` is True.
+        """
         return {}
 
     def __call__(self, x: Any, training: bool = False) -> Array:
@@ -166,7 +169,7 @@ class Layer(registry.Configurable, family=True):
         x = x.astype(self.dtype, copy=False)
         if not self.built:
             self.build((None, *x.shape[1:]))
-        rng = np.random.default_rng() if training else None
+        rng = np.random.default_rng(next_seed()) if training else None
         return self.forward(x, training, rng)[0]
 
     def weights(self) -> list[tuple[Grads, str]]:

@@ -12,18 +12,36 @@ from cnnlib.utils import number
 class _Normalization(Layer):
     """``y = gamma * (x - mean) / sqrt(variance + epsilon) + beta``: what both layers share."""
 
-    epsilon: float
-    center: bool
-    scale: bool
+    def __init__(
+        self,
+        axis: Any = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if axis not in (-1, [-1], (-1,)):
+            kind = type(self).__name__
+            raise ValueError(f"{kind} supports the last axis alone. Received: {axis=}")
+        self.axis, self.epsilon = -1, number(epsilon, "epsilon")
+        self.center, self.scale = center, scale
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
 
     def create(self, input_shape: Shape) -> None:
         """Gamma and beta, one number a channel."""
-        owner: Any = self
         shape = (input_shape[-1],)
         if self.scale:
-            self.add_param("gamma", shape, owner.gamma_initializer, owner.gamma_regularizer)
+            self.add_param("gamma", shape, self.gamma_initializer, self.gamma_regularizer)
         if self.center:
-            self.add_param("beta", shape, owner.beta_initializer, owner.beta_regularizer)
+            self.add_param("beta", shape, self.beta_initializer, self.beta_regularizer)
 
     def _normalize(self, x: Array, mean: Array, variance: Array) -> tuple[Array, Array, Array]:
         inverse = 1 / np.sqrt(variance + self.epsilon)
@@ -106,18 +124,11 @@ class BatchNormalization(_Normalization):
         gamma_regularizer: Any = None,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        if axis not in (-1, [-1], (-1,)):
-            raise ValueError(f"BatchNormalization supports the last axis alone. Received: {axis=}")
-        self.axis, self.momentum = -1, number(momentum, "momentum", high=1)
-        self.epsilon = number(epsilon, "epsilon")
-        self.center, self.scale = center, scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
+        own = (beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer)
+        super().__init__(axis, epsilon, center, scale, *own, **kwargs)
+        self.momentum = number(momentum, "momentum", high=1)
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
 
     def create(self, input_shape: Shape) -> None:
         """Gamma and beta; the moving averages are state."""
@@ -175,28 +186,6 @@ class LayerNormalization(_Normalization):
     >>> cnnlib.layers.LayerNormalization(epsilon=0.0)(np.array([[1.0, 3.0]]))
     array([[-1.,  1.]], dtype=float32)
     """
-
-    def __init__(
-        self,
-        axis: Any = -1,
-        epsilon: float = 1e-3,
-        center: bool = True,
-        scale: bool = True,
-        beta_initializer: Any = "zeros",
-        gamma_initializer: Any = "ones",
-        beta_regularizer: Any = None,
-        gamma_regularizer: Any = None,
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        if axis not in (-1, [-1], (-1,)):
-            raise ValueError(f"LayerNormalization supports the last axis alone. Received: {axis=}")
-        self.axis, self.epsilon = -1, number(epsilon, "epsilon")
-        self.center, self.scale = center, scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
 
     def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """Y of x's shape."""

@@ -33,7 +33,7 @@ class Dropout(Layer):
         self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any
     ):
         super().__init__(**kwargs)
-        if not isinstance(rate, int | float) or not 0 <= rate < 1:
+        if not isinstance(rate, int | float | np.number) or not 0 <= rate < 1:
             raise ValueError(
                 "Dropout expects rate, the share that is dropped, from 0 to under 1. "
                 f"Received: rate={rate!r}"
@@ -42,7 +42,7 @@ class Dropout(Layer):
             raise ValueError(
                 f"Dropout does not support noise_shape. Received: noise_shape={noise_shape!r}"
             )
-        self.rate, self.noise_shape, self.seed = rate, noise_shape, seed
+        self.rate, self.noise_shape, self.seed = float(rate), noise_shape, seed
 
     def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """X times a mask of 0 and 1 / (1 - rate)."""

@@ -852,3 +852,50 @@ def test_a_wrong_gradient_is_named():
         AssertionError, match=r"kernel\[\d, \d\]: received .* expected .* .relative"
     ):
         cnnlib.gradient_check(Wrong(3), x)
+
+
+# --- What a review found ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [{"bias": False}, {"groupz": None}, {"activaton": None}])
+def test_a_misspelt_argument_is_refused_even_where_it_is_off(arguments):
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f"does not know the argument {name}"):
+        layers.Conv2D(2, 3, **arguments)
+
+
+def test_an_activation_with_options_of_its_own_cannot_be_described():
+    steep = activations.leaky_relu.with_options(negative_slope=0.9)
+    model = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(2, activation=steep)])
+    with pytest.raises(ValueError, match="'leaky_relu' with .*0.9.* cannot be described in a file"):
+        model.get_config()
+
+
+def test_a_layer_keeps_its_name_when_a_second_model_takes_it():
+    first = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(3), layers.Dense(3)])
+    with pytest.raises(ValueError, match="cannot both be called 'dense'"):
+        cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(3), first.layers[0]])
+    assert len(first.params) == 4
+
+
+def test_an_optimizer_belongs_to_one_model():
+    optimizer = optimizers.Adam()
+    one, other = (cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(1)]) for _ in range(2))
+    one.compile(optimizer, "mse")
+    one.compile(optimizer, "mse")
+    with pytest.raises(ValueError, match="an optimizer that no other model has"):
+        other.compile(optimizer, "mse")
+    with pytest.raises(ValueError, match="optimizer: expected a name or an optimizer"):
+        other.compile(None, "mse")
+
+
+def test_an_update_without_all_gradients_changes_nothing():
+    params = {"a": np.ones(2), "b": np.ones(2)}
+    with pytest.raises(ValueError, match="a gradient for each parameter. Missing: {'b'}"):
+        optimizers.SGD().update(params, {"a": np.ones(2)})
+    np.testing.assert_array_equal(params["a"], 1)
+
+
+def test_softmax_along_the_batch_is_refused():
+    with pytest.raises(ValueError, match="Softmax cannot run along the batch"):
+        layers.Softmax(axis=0)

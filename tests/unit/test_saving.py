@@ -828,3 +828,72 @@ def test_custom_objects_never_replace_a_layer_of_the_library(tmp_path):
     loaded = cnnlib.load_model(tmp_path / "m.keras", custom_objects={"Dense": Sneaky})
     assert type(loaded.layers[0]) is layers.Dense
     assert layers.Layer.classes["Dense"] is layers.Dense
+
+
+def test_numbers_of_numpy_do_not_break_exact_resuming(tmp_path):
+    def make():
+        cnnlib.utils.set_random_seed(3)
+        schedule = optimizers.schedules.ExponentialDecay(np.float64(0.01), 10, np.float64(0.9))
+        model = cnnlib.Sequential(
+            [
+                cnnlib.Input((3,)),
+                layers.Dense(4, activation="relu"),
+                layers.BatchNormalization(momentum=np.float64(0.9)),
+                layers.LeakyReLU(np.float64(0.1)),
+                layers.Dense(1),
+            ]
+        )
+        model.compile(optimizers.SGD(schedule, momentum=np.float64(0.9)), "mse")
+        return model
+
+    x = np.random.default_rng(0).random((64, 3))
+    y = x.sum(axis=1, keepdims=True)
+    whole, part = make(), make()
+    assert whole.seed == part.seed
+    whole.fit(x, y, epochs=4, verbose=0)
+    part.fit(x, y, epochs=2, verbose=0)
+    part.save(tmp_path / "part.keras")
+    part = cnnlib.load_model(tmp_path / "part.keras")
+    part.fit(x, y, epochs=4, initial_epoch=2, verbose=0)
+    assert all(w.dtype == np.float32 for w in whole.get_weights())
+    for one, other in zip(whole.get_weights(), part.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_can_be_saved_after_a_layer_was_freed(tmp_path):
+    model = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(4), layers.Dense(1)])
+    model.layers[0].trainable = False
+    model.compile("adam", "mse")
+    model.fit(np.ones((8, 3)), np.ones((8, 1)), verbose=0)
+    model.layers[0].trainable = True
+    model.save(tmp_path / "freed.keras")
+    assert cnnlib.load_model(tmp_path / "freed.keras").optimizer.iterations == 1
+
+
+def test_an_optimizer_of_another_kind_in_the_file_is_said_to_start_anew(tmp_path):
+    model = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.fit(np.ones((8, 3)), np.ones((8, 1)), verbose=0)
+    model.save_weights(tmp_path / "m.weights.h5")
+    other = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(1)])
+    other.compile(optimizers.Adam(amsgrad=True), "mse")
+    with pytest.warns(UserWarning, match="it starts anew"):
+        other.load_weights(tmp_path / "m.weights.h5")
+
+
+def test_weights_that_claim_to_be_huge_are_refused_before_they_are_read(tmp_path):
+    model = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(2)])
+    path = tmp_path / "m.weights.h5"
+    model.save_weights(path)
+    with h5py.File(path, "a") as file:
+        del file["layers/dense/vars/0"]
+        file.create_dataset("layers/dense/vars/0", (10**12,), "float32", chunks=(1024,))
+    with pytest.raises(ValueError, match="expected arrays of about 6 numbers at most"):
+        model.load_weights(path)
+
+
+def test_a_loss_given_as_a_class_is_saved(tmp_path):
+    model = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(2)])
+    model.compile("adam", cnnlib.losses.MeanSquaredError)
+    model.save(tmp_path / "m.keras")
+    assert type(cnnlib.load_model(tmp_path / "m.keras").loss) is cnnlib.losses.MeanSquaredError

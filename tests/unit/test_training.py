@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -946,3 +947,36 @@ def test_a_float64_model_trains_in_float64():
     assert model.predict(x).dtype == np.float64
     # Below what float32 can reach: rounding of its weights alone gives 1e-14.
     assert history.history["loss"][-1] < 1e-15
+
+
+def test_set_random_seed_makes_the_dropout_of_a_single_call_repeatable():
+    masks = []
+    for _ in range(2):
+        cnnlib.utils.set_random_seed(1)
+        masks.append(layers.Dropout(0.5)(np.ones((4, 50)), training=True))
+    np.testing.assert_array_equal(*masks)
+
+
+def test_integer_labels_are_not_made_one_hot_all_at_once():
+    # 40 pictures of 64 x 64 pixels in 20 classes: one-hot in float64 they are 26 MB.
+    model = cnnlib.Sequential([cnnlib.Input((64, 64, 1)), layers.Conv2D(20, 1)])
+    model.compile("sgd", cnnlib.losses.SparseCategoricalCrossentropy(from_logits=True))
+    labels = np.zeros((40, 64, 64), np.uint8)
+    tracemalloc.start()
+    model.loss.check(labels, (None, 64, 64, 20))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8e6
+
+
+def test_ctrl_c_in_the_validation_of_the_last_epoch_is_not_lost(capsys):
+    class Press(cnnlib.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    model = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x, y = np.ones((8, 3)), np.ones((8, 1))
+    history = model.fit(x, y, epochs=1, verbose=0, callbacks=[Press()])
+    assert history.epoch == [0]
+    assert "stopped by Ctrl-C after 1 whole epoch" in capsys.readouterr().out
