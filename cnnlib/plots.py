@@ -425,7 +425,7 @@ def confusion_matrix(
 
         fig = _figure(min(size + 1.7, WIDTH + 0.5), size + 0.7)
         ax = fig.subplots()
-        picture = ax.imshow(wrong, cmap="cividis_r", vmin=0, vmax=largest)
+        picture = ax.imshow(wrong, cmap="Blues", vmin=0, vmax=largest)
         for k in range(classes):
             ax.add_patch(Rectangle((k - 0.5, k - 0.5), 1, 1, facecolor=PALE, edgecolor="none"))
         if classes <= 25:
@@ -458,9 +458,9 @@ def _counts(ax: Any, counts: np.ndarray, darkness: Any) -> None:
         if i == j:
             look = {"color": INK, "weight": "bold"}
         elif count == 0:
-            look = {"color": "#b5b5b5"}
+            continue  # an empty cell says it better than ninety pale zeros
         else:
-            look = {"color": "white" if darkness[i, j] > 0.55 else INK}
+            look = {"color": "white" if darkness[i, j] > 0.6 else INK}
         ax.text(j, i, f"{count}", ha="center", va="center", fontsize=size, **look)
 
 
