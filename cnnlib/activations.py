@@ -36,7 +36,7 @@ class Function:
         return self._forward(x, out, **self.options)
 
     def backward(self, dy: np.ndarray, cache: Any) -> np.ndarray:
-        """Dx of the shape of dy."""
+        """Return dx, of the shape of dy; dy is not changed."""
         return self._backward(dy, cache, **self.options)
 
     def with_options(self, **options: Any) -> "Function":
@@ -60,7 +60,7 @@ class Function:
         return self.name
 
     def __call__(self, x: Any, **options: Any) -> np.ndarray:
-        """Y alone."""
+        """Return y alone."""
         if not hasattr(x, "dtype"):
             x = np.asarray(x, dtype=float)
         return self.with_options(**options).forward(x)[0]

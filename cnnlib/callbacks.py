@@ -23,7 +23,7 @@ class Callback:
     model : Sequential
         Set ``model.stop_training = True`` to end the training after this epoch.
     params : dict
-        epochs, steps, verbose.
+        epochs, initial_epoch, steps (batches an epoch), verbose.
     """
 
     model: Any = None

@@ -162,7 +162,20 @@ def conv2d(
 def conv2d_kernel_gradient(
     dy: np.ndarray, copies: np.ndarray, kernel_shape: tuple[int, ...], rows: Axis
 ) -> np.ndarray:
-    """DL/dkernel: the correlation of the input with dy, summed over the batch."""
+    """Return dL/dkernel: the correlation of the input with dy, summed over the batch.
+
+    Parameters
+    ----------
+    dy : (batch, out_height, out_width, out)
+    copies : ndarray
+        What `conv2d` gave.
+    kernel_shape : (kh, kw, in, out)
+    rows : Axis
+
+    Returns
+    -------
+    ndarray of shape kernel_shape
+    """
     filters, batch = kernel_shape[-1], dy.shape[0]
     flat_dy = to_rows(dy).reshape(rows.out, filters, dy.shape[2] * batch)
     products = np.matmul(windows_of(copies, rows), flat_dy.swapaxes(1, 2))
@@ -172,7 +185,18 @@ def conv2d_kernel_gradient(
 def conv2d_input_gradient(
     dy: np.ndarray, kernel: np.ndarray, rows: Axis, columns: Axis
 ) -> np.ndarray:
-    """DL/dx: every dy is sent back through its window's weights, and overlaps add up."""
+    """Return dL/dx: every dy goes back through its window's weights, and overlaps add up.
+
+    Parameters
+    ----------
+    dy : (batch, out_height, out_width, out)
+    kernel : (kh, kw, in, out)
+    rows, columns : Axis
+
+    Returns
+    -------
+    dx : (batch, height, width, in)
+    """
     kh, kw, channels, filters = kernel.shape
     batch = dy.shape[0]
     flat_kernel = kernel.reshape(-1, filters)
@@ -203,7 +227,19 @@ def cells_of(padded: np.ndarray, rows: Axis, columns: Axis) -> list[np.ndarray]:
 
 
 def max_pool(x: np.ndarray, rows: Axis, columns: Axis) -> tuple[np.ndarray, np.ndarray]:
-    """The largest of each window, and which cell of the window held it (the first, on a tie)."""
+    """Return the largest of each window, and which of its cells held it (the first, on a tie).
+
+    Parameters
+    ----------
+    x : (batch, height, width, channels)
+    rows, columns : Axis
+
+    Returns
+    -------
+    y : (batch, out_height, out_width, channels)
+    winner : integers (out_height, channels, out_width, batch), in the order of memory
+        Number of the cell, counted row by row within the window.
+    """
     first, *others = cells_of(pad(x, rows, columns, fill=-np.inf), rows, columns)
     best = first.copy()
     counts = np.uint8 if len(others) < 256 else np.uint32
@@ -218,7 +254,18 @@ def max_pool(x: np.ndarray, rows: Axis, columns: Axis) -> tuple[np.ndarray, np.n
 
 
 def spread(parts: Iterable[np.ndarray], dy: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
-    """Add part k into the places that the window's k-th cell saw; `dy` gives type and batch."""
+    """Add part k into the places that the window's k-th cell saw.
+
+    Parameters
+    ----------
+    parts : arrays (out_height, channels, out_width, batch), one a cell of the window
+    dy : such an array, which gives the type
+    rows, columns : Axis
+
+    Returns
+    -------
+    ndarray (batch, height, width, channels)
+    """
     _, channels, _, batch = dy.shape
     height = rows.before + rows.size + rows.after
     width = columns.before + columns.size + columns.after
@@ -229,7 +276,19 @@ def spread(parts: Iterable[np.ndarray], dy: np.ndarray, rows: Axis, columns: Axi
 
 
 def max_pool_gradient(dy: np.ndarray, winner: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
-    """Dy goes to the cell that won and nowhere else; where windows overlap, gradients add up."""
+    """Return dx: dy goes to the cell that won; where windows overlap, gradients add up.
+
+    Parameters
+    ----------
+    dy : (batch, out_height, out_width, channels)
+    winner : ndarray
+        What `max_pool` gave.
+    rows, columns : Axis
+
+    Returns
+    -------
+    dx : (batch, height, width, channels)
+    """
     dy = to_rows(dy)
     parts = (dy * (winner == k) for k in range(rows.window * columns.window))
     return spread(parts, dy, rows, columns)
@@ -242,7 +301,7 @@ def real_cells(rows: Axis, columns: Axis, like: np.ndarray) -> np.ndarray:
 
 
 def average_pool(x: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
-    """The mean over each window's real cells (padding is not counted)."""
+    """Return the mean over each window's real cells, of the shape that `max_pool` gives."""
     first, *others = cells_of(pad(x, rows, columns), rows, columns)
     total = first.copy()
     for cell in others:
@@ -252,7 +311,7 @@ def average_pool(x: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
 
 
 def average_pool_gradient(dy: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
-    """Each cell of a window receives an equal share of its dy."""
+    """Return dx (batch, height, width, channels): each cell receives an equal share of its dy."""
     share = to_rows(dy) / real_cells(rows, columns, dy)
     return spread([share] * (rows.window * columns.window), share, rows, columns)
 
@@ -277,7 +336,7 @@ def dense(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def dense_kernel_gradient(x: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    """``x.T @ dy``, summed over the batch (and over the axes between, where there are any)."""
+    """(batch, ..., in) and (batch, ..., out) -> ``x.T @ dy`` (in, out), summed over all between."""
     return x.reshape(-1, x.shape[-1]).T @ dy.reshape(-1, dy.shape[-1])
 
 

@@ -243,7 +243,19 @@ class SparseCategoricalCrossentropy(Loss):
 
 
 def crossentropy(t: np.ndarray, y: np.ndarray, from_logits: bool) -> tuple[np.ndarray, np.ndarray]:
-    """``-sum(t log p)`` along the last axis and its gradient by y, in y's own dtype."""
+    """``-sum(t log p)`` along the last axis, and its gradient by y.
+
+    Parameters
+    ----------
+    t, y : arrays (..., classes)
+        Labels as distributions; probabilities, or logits.
+    from_logits : bool
+
+    Returns
+    -------
+    values : (...)
+    gradient : (..., classes)
+    """
     if from_logits:
         shifted = y - y.max(axis=-1, keepdims=True)  # the largest exponent is 0: no overflow
         e = np.exp(shifted)

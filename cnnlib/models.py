@@ -185,7 +185,15 @@ class Sequential:
             )
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """The layer of this name, or at this index."""
+        """The layer of this name, or at this index.
+
+        Raises
+        ------
+        ValueError
+            For a name that no layer has.
+        IndexError
+            For an index beyond the last layer.
+        """
         if index is not None:
             return self.layers[index]
         for layer in self.layers:
@@ -229,7 +237,13 @@ class Sequential:
         return [home[key].copy() for home, key in self._homes()]
 
     def set_weights(self, weights: list[Any]) -> None:
-        """Replace all weights, or none where one does not fit."""
+        """Replace all weights, or none where one does not fit.
+
+        Raises
+        ------
+        ValueError
+            For the wrong number of arrays, or an array of the wrong shape.
+        """
         set_weights(self._homes(), weights, f"model {self.name!r}")
 
     def count_params(self) -> int:
@@ -286,7 +300,21 @@ class Sequential:
     ) -> tuple[np.ndarray | None, Grads]:
         """``dx`` and the gradients of all parameters: here dx of a layer is dy of the one before.
 
-        With ``need_dx=False`` the pass ends at the first layer that has anything to learn.
+        Parameters
+        ----------
+        dy : ndarray
+            dL/dy for the y that `forward` gave, of its shape; it is not changed.
+        caches : list
+            What `forward` gave, for the layers from `start` on.
+        start : int
+        need_dx : bool
+            False ends the pass at the first layer that has anything to learn; dx is then None.
+
+        Returns
+        -------
+        dx : ndarray of x's shape, or None
+        grads : dict
+            ``'layer/parameter'`` -> array of the parameter's shape, trainable layers only.
         """
         grads: Grads = {}
         stop = start + len(caches)
@@ -345,6 +373,14 @@ class Sequential:
     ) -> tuple[float, Grads]:
         """The loss of one whole batch, penalties included, and its gradient by every parameter.
 
+        Loss and gradients are means over the batch: divided by the number of examples, also
+        where these are weighted.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a model without a loss, or data that does not fit.
+
         Examples
         --------
         >>> model = cnnlib.Sequential([cnnlib.Input((3,)), cnnlib.layers.Dense(1)])
@@ -379,7 +415,7 @@ class Sequential:
         }
 
     def __call__(self, x: Any, training: bool = False) -> np.ndarray:
-        """Y for one batch, in one go; builds the model at the first call."""
+        """Return y for one batch, in one go; builds the model at the first call."""
         if not hasattr(x, "dtype"):
             x = np.asarray(x)
         if not self.built and self.layers:

@@ -107,7 +107,7 @@ class Runner:
         return [slice(k, min(k + size, count)) for k in range(0, count, size)]
 
     def map(self, function: Callable, tasks: Iterable[tuple]) -> Iterable[Any]:
-        """``function(model, *task)`` for each task, in order."""
+        """``function(model, *task)`` for each task, in order: to be used up inside ``with``."""
         tasks = list(tasks)
         if self.local and (self.executor is None or len(tasks) == 1):
             return (function(self.model, *task) for task in tasks)
@@ -192,9 +192,24 @@ def predict_shard(model: Any, x: Any) -> np.ndarray:
 
 
 def batch_step(model: Any, x: Any, y: Any, weight: Any, step: int, runner: Runner) -> Any:
-    """The `Step` of a whole batch: shards of it, added in order.
+    """Return the `Step` of a whole batch: shards of it, added in order.
 
     Shard k of step t draws its random numbers from ``SeedSequence([model.seed, t, k])``.
+
+    Parameters
+    ----------
+    model : Sequential, compiled and built
+    x, y : arrays (batch, ...)
+    weight : array (batch,) or None
+        A factor of each example's loss.
+    step : int
+        Number of updates so far.
+    runner : Runner, opened with ``with``
+
+    Returns
+    -------
+    Step
+        Sums over the batch, not yet divided by its size.
     """
     shards = runner.shards(len(x))
     x = x.astype(model.dtype, copy=False)

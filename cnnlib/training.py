@@ -276,6 +276,11 @@ def evaluate(
         A dict by name; otherwise a list [loss, metric, ...], or the loss alone without metrics.
     executor : as in `fit`
 
+    Raises
+    ------
+    ValueError, TypeError
+        For a model without a loss, or data that does not fit.
+
     Examples
     --------
     >>> model = cnnlib.Sequential([cnnlib.Input((1,)), cnnlib.layers.Dense(1)])
@@ -318,6 +323,11 @@ def predict(
     Returns
     -------
     ndarray (examples, ...)
+
+    Raises
+    ------
+    ValueError, TypeError
+        For data that does not fit the model.
 
     Examples
     --------

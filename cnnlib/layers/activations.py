@@ -21,11 +21,11 @@ class Activation(Layer):
         self.activation = activations.get(activation)
 
     def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
-        """Y of x's shape."""
+        """Return y, of x's shape and dtype."""
         return self.activation.forward(x)
 
     def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Dx of dy's shape."""
+        """Return dx, of dy's shape."""
         return self.activation.backward(dy, cache), {}
 
 

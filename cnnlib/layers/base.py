@@ -157,7 +157,7 @@ class Layer(registry.Configurable, family=True):
         return {}
 
     def __call__(self, x: Any, training: bool = False) -> Array:
-        """Y alone; builds the layer at the first call.
+        """Return y alone; builds the layer at the first call.
 
         Examples
         --------

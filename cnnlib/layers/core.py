@@ -66,11 +66,11 @@ class InputLayer(Layer):
         return {"batch_shape": list(self.batch_shape), "dtype": self.dtype, "name": self.name}
 
     def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
-        """X as it is."""
+        """Return x as it is."""
         return x, None
 
     def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Dy as it is."""
+        """Return dy as it is."""
         return dy, {}
 
 
@@ -131,7 +131,7 @@ class _KernelLayer(Layer):
         return y, (product_cache, activation_cache)
 
     def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Dx and the gradients of kernel and bias."""
+        """Return dx and the gradients of kernel and bias."""
         return self._gradients(dy, cache, need_dx=True)  # type: ignore[return-value]
 
     def parameter_gradients(self, dy: Array, cache: Any) -> Grads:

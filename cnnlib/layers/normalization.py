@@ -50,7 +50,7 @@ class _Normalization(Layer):
         return (y + self.params["beta"] if self.center else y), normal, inverse
 
     def _gradients(self, dy: Array, normal: Array) -> tuple[Array, dict]:
-        """DL/dnormal, and the gradients of gamma and beta (sums over all axes but the last)."""
+        """Return dL/dnormal, and the gradients of gamma and beta, summed over batch and places."""
         grads = {}
         if self.scale:
             grads["gamma"] = kernels.channel_sum(dy * normal)
@@ -63,7 +63,7 @@ class _Normalization(Layer):
 
 
 def _through_statistics(dnormal: Any, normal: Any, inverse: Any, mean: Any) -> Any:
-    """DL/dx where mean and variance come from x itself; `mean` averages as they did.
+    """Return dL/dx where mean and variance come from x itself; `mean` averages as they did.
 
     Each x also moves the mean and the variance: that takes away the mean of dnormal and the part
     of it that lies along `normal`.
@@ -138,7 +138,7 @@ class BatchNormalization(_Normalization):
         self.state["moving_variance"] = self.moving_variance_initializer(shape, self.dtype)
 
     def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
-        """Y of x's shape; in training the cache holds the batch's mean and variance."""
+        """Return y of x's shape; in training the cache holds the batch's mean and variance."""
         self.check_input(x)
         if not (training and self.trainable):
             mean, variance = self.state["moving_mean"], self.state["moving_variance"]
@@ -188,7 +188,7 @@ class LayerNormalization(_Normalization):
     """
 
     def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
-        """Y of x's shape."""
+        """Return y of x's shape."""
         self.check_input(x)
         mean = _example_mean(x)
         variance = _example_mean((x - mean) ** 2)

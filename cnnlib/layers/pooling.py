@@ -70,7 +70,7 @@ class MaxPooling2D(_Pooling2D):
         return y, (winner, axes)
 
     def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Dy at the winners, zero elsewhere."""
+        """Return dy at the winners, zero elsewhere."""
         winner, axes = cache
         return kernels.max_pool_gradient(dy, winner, *axes), {}
 
@@ -132,7 +132,7 @@ class GlobalMaxPooling2D(_GlobalPooling2D):
         return y if self.keepdims else y[:, 0, 0], (x, y)
 
     def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Dy at the largest values."""
+        """Return dy at the largest values."""
         x, y = cache
         winners = x == y
         share = dy.reshape(y.shape) / winners.sum(axis=(1, 2), keepdims=True).astype(dy.dtype)
@@ -156,7 +156,7 @@ class GlobalAveragePooling2D(_GlobalPooling2D):
         return x.mean(axis=(1, 2), keepdims=self.keepdims), x
 
     def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Dy / (height * width) everywhere."""
+        """Return dy / (height * width) everywhere."""
         _, height, width, _ = cache.shape
         share = dy if self.keepdims else dy[:, None, None, :]
         return np.zeros_like(cache) + share / (height * width), {}

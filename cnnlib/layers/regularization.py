@@ -45,7 +45,7 @@ class Dropout(Layer):
         self.rate, self.noise_shape, self.seed = float(rate), noise_shape, seed
 
     def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
-        """X times a mask of 0 and 1 / (1 - rate)."""
+        """Return x times a mask of 0 and 1 / (1 - rate)."""
         if not training or self.rate == 0:
             return x, None
         if rng is None:
@@ -61,5 +61,5 @@ class Dropout(Layer):
         return x * mask, mask
 
     def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Dy times the same mask."""
+        """Return dy times the same mask."""
         return (dy if cache is None else dy * cache), {}
