@@ -110,7 +110,11 @@ def load_model(filepath: Any, custom_objects: dict[str, type] | None = None) -> 
 
     path = Path(filepath)
     for name, cls in (custom_objects or {}).items():
-        cls.classes.setdefault(name, cls)  # type: ignore[attr-defined] # never in place of ours
+        if not isinstance(cls, type) or not issubclass(cls, registry.Configurable):
+            raise TypeError(
+                f"custom_objects: expected classes of layers and so on. Received: {cls!r}"
+            )
+        cls.classes.setdefault(name, cls)  # never in place of ours
     metadata, config, weights = _read(path)
     _check_version(path, metadata)
     if config.get("class_name") != "Sequential":
@@ -197,6 +201,9 @@ def _read(path: Path) -> tuple[dict, dict, bytes]:
         )
     try:
         with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            if size > 100 * path.stat().st_size:  # a bomb: no weights are compressed like that
+                raise ValueError(f"its parts claim to be {size:,} bytes long")
             metadata = json.loads(archive.read("metadata.json"))
             config = json.loads(archive.read("config.json"))
             if not isinstance(metadata, dict) or not isinstance(config, dict):

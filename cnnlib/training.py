@@ -48,9 +48,13 @@ def _refuse_non_finite(model: Any, loss: float, grads: dict, epoch: int, batch: 
 
 
 class _Interrupt:
-    """Ctrl-C ends the training after the step that is running, with whole weights."""
+    """Ctrl-C ends the training after the step that is running; pressed twice, at once.
+
+    While weights are being changed even the second one waits: they are whole in any case.
+    """
 
     pressed = False
+    updating = False
     previous: Any = None
 
     def __enter__(self) -> "_Interrupt":
@@ -59,7 +63,7 @@ class _Interrupt:
         return self
 
     def _note(self, number: int, frame: Any) -> None:
-        if self.pressed:  # pressed twice: at once
+        if self.pressed and not self.updating:
             raise KeyboardInterrupt
         self.pressed = True
 
@@ -211,8 +215,10 @@ def fit(
                     step = batch_step(model, x[chosen], y[chosen], weight, t, runner)
                     loss, grads = mean_gradients(model, step)
                     _refuse_non_finite(model, loss, grads, epoch, batch)
+                    interrupt.updating = True
                     model.optimizer.update(model.params, grads)
                     model.replace_state(step.state)
+                    interrupt.updating = False
                     seen += step.examples
                     loss_sum += loss * step.examples
                     metric_sums = [

@@ -897,3 +897,20 @@ def test_a_loss_given_as_a_class_is_saved(tmp_path):
     model.compile("adam", cnnlib.losses.MeanSquaredError)
     model.save(tmp_path / "m.keras")
     assert type(cnnlib.load_model(tmp_path / "m.keras").loss) is cnnlib.losses.MeanSquaredError
+
+
+def test_a_zip_that_unpacks_to_far_more_than_it_is_gets_refused(tmp_path):
+    path = tmp_path / "bomb.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", bytes(30_000_000))
+    with pytest.raises(
+        ValueError, match="bomb.keras is damaged .*its parts claim to be 30,000,004"
+    ):
+        cnnlib.load_model(path)
+
+
+def test_custom_objects_are_classes_of_the_library_s_kind(tmp_path):
+    with pytest.raises(TypeError, match="custom_objects: expected classes .*Received: <built-in"):
+        cnnlib.load_model(tmp_path / "m.keras", custom_objects={"f": len})

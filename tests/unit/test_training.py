@@ -980,3 +980,26 @@ def test_ctrl_c_in_the_validation_of_the_last_epoch_is_not_lost(capsys):
     history = model.fit(x, y, epochs=1, verbose=0, callbacks=[Press()])
     assert history.epoch == [0]
     assert "stopped by Ctrl-C after 1 whole epoch" in capsys.readouterr().out
+
+
+def test_even_a_second_ctrl_c_waits_for_the_update_to_end(capsys):
+    class Impatient(optimizers.SGD):
+        def step(self, p, g, rate, slot):
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGINT)
+            super().step(p, g, rate, slot)
+
+    def make(optimizer):
+        cnnlib.utils.set_random_seed(0)
+        model = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(2), layers.Dense(1)])
+        model.compile(optimizer, "mse")
+        return model
+
+    x, y = np.ones((64, 3)), np.ones((64, 1))
+    calm, pressed = make(optimizers.SGD()), make(Impatient())
+    calm.fit(x[:32], y[:32], verbose=0)
+    pressed.fit(x, y, epochs=5, verbose=0, shuffle=False)
+    assert pressed.optimizer.iterations == 1
+    assert "the weights stand" in capsys.readouterr().out
+    for one, other in zip(calm.get_weights(), pressed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
