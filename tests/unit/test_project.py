@@ -16,7 +16,7 @@ PACKAGE = ROOT / "cnnlib"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # What may grow beside the core that a student reads in an afternoon.
 BESIDE_THE_CORE = {"animations", "hardware", "lessons", "plots", "widgets"}
-# The design hoped for 2,500. What its list asks for took 2,840 statements, a third of them not
+# The design hoped for 2,500. What its list asks for took 2,850 statements, a third of them not
 # about networks: files 180, downloads 140, callbacks 170, configuration 70, checks of input 200.
 CORE_LIMIT = 2900
 LAYER_LIMIT = 60
