@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnnlib import checks, losses, optimizers, registry, saving, training
-from cnnlib.layers.base import Layer, Shape, set_weights
+from cnnlib.layers.base import HasWeights, Layer, Shape
 from cnnlib.layers.core import InputLayer
 from cnnlib.metrics import get as get_metric
 from cnnlib.saving import load_model
@@ -22,7 +22,7 @@ __all__ = ["Sequential", "Step", "load_model"]
 Grads = dict[str, np.ndarray]
 
 
-class Sequential:
+class Sequential(HasWeights):
     """A stack of layers, each fed with the output of the one before.
 
     Parameters
@@ -44,6 +44,8 @@ class Sequential:
     >>> model.output_shape, model.count_params()
     ((None, 10), 46298)
     """
+
+    role = "model"
 
     def __init__(self, layers: Any = None, trainable: bool = True, name: str | None = None):
         self.name = "sequential" if name is None else name
@@ -228,31 +230,14 @@ class Sequential:
             name, key = path.rsplit("/", 1)
             self.get_layer(name).state[key] = value
 
-    def _homes(self) -> list[tuple[dict[str, np.ndarray], str]]:
+    def homes(self) -> list[tuple[dict[str, np.ndarray], str]]:
+        """Where each weight is kept (a dict and its key), layer by layer."""
         self._require_built()
-        return [home for layer in self.layers for home in layer.weights()]
-
-    def get_weights(self) -> list[np.ndarray]:
-        """Copies of all weights, in Keras's order."""
-        return [home[key].copy() for home, key in self._homes()]
-
-    def set_weights(self, weights: list[Any]) -> None:
-        """Replace all weights, or none where one does not fit.
-
-        Raises
-        ------
-        ValueError
-            For the wrong number of arrays, or an array of the wrong shape.
-        """
-        set_weights(self._homes(), weights, f"model {self.name!r}")
-
-    def count_params(self) -> int:
-        """How many numbers `get_weights` gives."""
-        return sum(home[key].size for home, key in self._homes())
+        return [home for layer in self.layers for home in layer.homes()]
 
     def to(self, like: Any) -> "Sequential":
         """Move weights, state and optimizer slots to where the array `like` lives (CuPy, NumPy)."""
-        homes = self._homes()
+        homes = self.homes()
         if self.optimizer is not None:
             homes += [(slot, key) for slot in self.optimizer.slots.values() for key in slot]
         for home, key in homes:
@@ -504,7 +489,7 @@ class Sequential:
         wide = [max(len(row[k]) for row in rows) for k in range(3)]
         lines = [f"{a:{wide[0]}}   {b:{wide[1]}}   {c:>{wide[2] + 5}}" for a, b, c in rows]
         rule = "-" * len(lines[0])
-        size = sum(home[key].nbytes for home, key in self._homes())
+        size = sum(home[key].nbytes for home, key in self.homes())
         trainable = sum(value.size for value in self.params.values())
         total = (
             f"{self.count_params():,} parameters ({size:,} bytes), {trainable:,} of them trainable"

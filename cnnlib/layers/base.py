@@ -19,7 +19,47 @@ Rng = np.random.Generator | None
 Shape = tuple[int | None, ...]
 
 
-class Layer(registry.Configurable, family=True):
+class HasWeights:
+    """Reading and replacing all weights: the same for a layer and for a model."""
+
+    name: str
+    role: str
+
+    def homes(self) -> list[tuple[Grads, str]]:
+        """Where each weight is kept (a dict and its key), in Keras's order."""
+        raise TypeError(f"{type(self).__name__} does not define homes()")
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all weights, in Keras's order."""
+        return [home[key].copy() for home, key in self.homes()]
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """Replace all weights, or none where one does not fit.
+
+        Raises
+        ------
+        ValueError
+            For the wrong number of arrays, or an array of the wrong shape or type.
+        """
+        owner = f"set_weights of {self.role} {self.name!r}"
+        arrays = [w if hasattr(w, "dtype") else np.asarray(w) for w in weights]
+        expected = [home[key].shape for home, key in self.homes()]
+        received = [w.shape for w in arrays]
+        if expected != received:
+            raise ValueError(f"{owner} expects arrays of shapes {expected}. Received {received}")
+        if any(w.dtype.kind not in "fiub" for w in arrays):
+            kinds = [str(w.dtype) for w in arrays]
+            raise ValueError(f"{owner} expects numbers. Received arrays of type {kinds}")
+        for (home, key), w in zip(self.homes(), arrays, strict=True):
+            # A new array, as the caller keeps its own; in C order, as a file or a process gives it.
+            home[key] = w.astype(home[key].dtype, order="C")
+
+    def count_params(self) -> int:
+        """How many numbers `get_weights` gives."""
+        return sum(home[key].size for home, key in self.homes())
+
+
+class Layer(HasWeights, registry.Configurable, family=True):
     """Base of all layers.
 
     A subclass defines ``forward(x, training, rng) -> y, cache`` and
@@ -37,6 +77,7 @@ class Layer(registry.Configurable, family=True):
     """
 
     keras_module = "keras.layers"
+    role = "layer"
     whole_batch = False  # True: its result for one example depends on the others (normalization)
     ndim: int | None = None  # number of axes that the input must have, the batch included
     window: tuple[int, int] | None = None
@@ -172,45 +213,10 @@ class Layer(registry.Configurable, family=True):
         rng = np.random.default_rng(next_seed()) if training else None
         return self.forward(x, training, rng)[0]
 
-    def weights(self) -> list[tuple[Grads, str]]:
-        """Where each weight is kept (a dict and its key), in Keras's order."""
+    def homes(self) -> list[tuple[Grads, str]]:
+        """Where each weight is kept (a dict and its key): parameters, then moving averages."""
         return [(self.params, k) for k in self.params] + [(self.state, k) for k in self.state]
-
-    def get_weights(self) -> list[Array]:
-        """Copies of all weights, in Keras's order: parameters, then moving averages."""
-        return [home[key].copy() for home, key in self.weights()]
-
-    def set_weights(self, weights: list[Array]) -> None:
-        """Replace all weights; nothing changes where one of them does not fit.
-
-        Raises
-        ------
-        ValueError
-            For the wrong number of arrays, or an array of the wrong shape.
-        """
-        set_weights(self.weights(), weights, f"layer {self.name!r}")
-
-    def count_params(self) -> int:
-        """How many numbers `get_weights` gives."""
-        return sum(home[key].size for home, key in self.weights())
 
     def __repr__(self) -> str:
         """Class and name."""
         return f"<{type(self).__name__} {self.name!r}>"
-
-
-def set_weights(homes: list[tuple[Grads, str]], weights: list[Any], owner: str) -> None:
-    """Put `weights` into their homes, all or none."""
-    arrays = [w if hasattr(w, "dtype") else np.asarray(w) for w in weights]
-    expected = [home[key].shape for home, key in homes]
-    received = [w.shape for w in arrays]
-    if expected != received:
-        raise ValueError(
-            f"set_weights of {owner} expects arrays of shapes {expected}. Received {received}"
-        )
-    if any(w.dtype.kind not in "fiub" for w in arrays):
-        kinds = [str(w.dtype) for w in arrays]
-        raise ValueError(f"set_weights of {owner} expects numbers. Received arrays of type {kinds}")
-    for (home, key), w in zip(homes, arrays, strict=True):
-        # A new array, the caller keeps its own; in C order, as a file or a process would return it.
-        home[key] = w.astype(home[key].dtype, order="C")

@@ -287,7 +287,7 @@ def test_every_layer_is_tried():
 
 
 def moved(layer):
-    for home, key in layer.weights():
+    for home, key in layer.homes():
         home[key] = Duck(home[key])
 
 
