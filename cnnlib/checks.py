@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from cnnlib.utils import as_array
+
 
 def as_arrays(model: Any, x: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
     """Arrays that fit the model and each other.
@@ -35,14 +37,13 @@ def _numbers(name: str, array: Any) -> Any:
     """An array of at least one example, all of it finite numbers."""
     if array is None:
         raise ValueError(f"{name}: expected an array. Received: None")
-    if not hasattr(array, "__array_function__"):  # lists, and what pandas or PyTorch hold
-        try:
-            array = np.asarray(array)
-        except ValueError:
-            raise ValueError(
-                f"{name}: expected examples of one shape. Received parts of unequal length: make "
-                "them equal"
-            ) from None
+    try:
+        array = as_array(array)
+    except ValueError:
+        raise ValueError(
+            f"{name}: expected examples of one shape. Received parts of unequal length: make "
+            "them equal"
+        ) from None
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"{name}: expected an array of numbers. Received type {array.dtype}: convert it, and "

@@ -18,13 +18,11 @@ mode      the kernel                                           rows of the resul
 ========= ==================================================== =======================
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike
 
-from cnnlib.utils import pair, unknown_name
+from cnnlib.utils import as_array, pair, unknown_name
 
 
 def correlate2d(
@@ -153,7 +151,7 @@ def im2col(
     array([[1, 2, 4, 5],
            [2, 3, 5, 6]])
     """
-    x = _as_array(x)
+    x = as_array(x)
     kernel_size, strides = pair(kernel_size, "kernel_size"), pair(strides, "strides")
     if x.ndim not in (2, 3) or kernel_size[0] > x.shape[0] or kernel_size[1] > x.shape[1]:
         raise ValueError(
@@ -223,14 +221,9 @@ def _fast_length(n: int) -> int:
     return n
 
 
-def _as_array(array: Any) -> np.ndarray:
-    # Arrays that take part in NumPy's dispatch (CuPy's, for example) stay what they are.
-    return array if hasattr(array, "__array_function__") else np.asarray(array)
-
-
 def _as_floats(x: ArrayLike, kernel: ArrayLike) -> tuple[np.ndarray, np.ndarray, str]:
     """Both arrays in float64, and the name of the dtype that the result shall have."""
-    x, kernel = _as_array(x), _as_array(kernel)
+    x, kernel = as_array(x), as_array(kernel)
     for name, array in (("x", x), ("kernel", kernel)):
         if array.dtype.kind not in "iuf":
             raise TypeError(

@@ -12,6 +12,7 @@ import numpy as np
 
 from cnnlib import registry
 from cnnlib.config import epsilon
+from cnnlib.utils import as_array
 
 
 class Loss(registry.Configurable, family=True):
@@ -86,7 +87,7 @@ class Loss(registry.Configurable, family=True):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """The mean over the batch; weights multiply, the divisor stays the batch's size."""
-        y_true, y_pred = (a if hasattr(a, "dtype") else np.asarray(a) for a in (y_true, y_pred))
+        y_true, y_pred = as_array(y_true), as_array(y_pred)
         if not np.issubdtype(y_pred.dtype, np.floating):
             y_pred = y_pred.astype(np.float64)
         if len(y_true) != len(y_pred):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cnnlib import losses, registry
-from cnnlib.utils import unknown_name
+from cnnlib.utils import as_array, unknown_name
 
 
 class Metric(registry.Configurable, family=True):
@@ -48,7 +48,7 @@ class Metric(registry.Configurable, family=True):
 
     def __call__(self, y_true: Any, y_pred: Any) -> float:
         """The mean over this batch."""
-        return float(self.values(np.asarray(y_true), np.asarray(y_pred)).mean())
+        return float(self.values(as_array(y_true), as_array(y_pred)).mean())
 
     def reset_state(self) -> None:
         """Forget what `update_state` collected."""
@@ -56,7 +56,7 @@ class Metric(registry.Configurable, family=True):
 
     def update_state(self, y_true: Any, y_pred: Any) -> None:
         """Add a batch to the mean that `result` gives."""
-        values = self.values(np.asarray(y_true), np.asarray(y_pred))
+        values = self.values(as_array(y_true), as_array(y_pred))
         self._total, self._count = self._total + float(values.sum()), self._count + len(values)
 
     def result(self) -> float:

@@ -15,7 +15,7 @@ from cnnlib.layers.core import InputLayer
 from cnnlib.metrics import get as get_metric
 from cnnlib.saving import load_model
 from cnnlib.shards import Step
-from cnnlib.utils import next_seed, unknown_name
+from cnnlib.utils import as_array, next_seed, unknown_name
 
 __all__ = ["Sequential", "Step", "load_model"]
 
@@ -401,8 +401,7 @@ class Sequential(HasWeights):
 
     def __call__(self, x: Any, training: bool = False) -> np.ndarray:
         """Return y for one batch, in one go; builds the model at the first call."""
-        if not hasattr(x, "dtype"):
-            x = np.asarray(x)
+        x = as_array(x)
         if not self.built and self.layers:
             self.build((None, *x.shape[1:]))
         rng = next_seed() if training else None

@@ -82,6 +82,17 @@ def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
     return (labels[..., None] == np.arange(num_classes)).astype(np.float64)
 
 
+def as_array(x: Any) -> np.ndarray:
+    """`x` itself where it takes part in NumPy's dispatch (CuPy's arrays too), else as an array.
+
+    Examples
+    --------
+    >>> cnnlib.utils.as_array([1, 2])
+    array([1, 2])
+    """
+    return x if hasattr(x, "__array_function__") else np.asarray(x)
+
+
 def unknown_name(kind: str, received: Any, known: Iterable[str]) -> ValueError:
     """The error for a name that does not exist, with the nearest one that does.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from cnnlib import initializers, registry
 from cnnlib.config import floatx
-from cnnlib.utils import next_seed, unknown_name
+from cnnlib.utils import as_array, next_seed, unknown_name
 
 Array = np.ndarray
 Grads = dict[str, Array]
@@ -42,7 +42,7 @@ class HasWeights:
             For the wrong number of arrays, or an array of the wrong shape or type.
         """
         owner = f"set_weights of {self.role} {self.name!r}"
-        arrays = [w if hasattr(w, "dtype") else np.asarray(w) for w in weights]
+        arrays = [as_array(w) for w in weights]
         expected = [home[key].shape for home, key in self.homes()]
         received = [w.shape for w in arrays]
         if expected != received:
@@ -80,7 +80,6 @@ class Layer(HasWeights, registry.Configurable, family=True):
     role = "layer"
     whole_batch = False  # True: its result for one example depends on the others (normalization)
     ndim: int | None = None  # number of axes that the input must have, the batch included
-    window: tuple[int, int] | None = None
 
     def __init__(
         self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **extras: Any
@@ -205,9 +204,7 @@ class Layer(HasWeights, registry.Configurable, family=True):
         >>> cnnlib.layers.Dense(3)(np.ones((2, 5))).shape
         (2, 3)
         """
-        if not hasattr(x, "dtype"):
-            x = np.asarray(x)
-        x = x.astype(self.dtype, copy=False)
+        x = as_array(x).astype(self.dtype, copy=False)
         if not self.built:
             self.build((None, *x.shape[1:]))
         rng = np.random.default_rng(next_seed()) if training else None
