@@ -2,20 +2,24 @@
 
     CNNLIB_DATA_DIR=../shared/data python benchmarks/accuracy.py validate
     CNNLIB_DATA_DIR=../shared/data python benchmarks/accuracy.py test
+    CNNLIB_DATA_DIR=../shared/data python benchmarks/accuracy.py ablate
     python benchmarks/accuracy.py table
 
 `validate` trains on 55,000 digits and looks at the last 5,000 of the training set: recipes are
 chosen there. `test` trains the committed recipes on all 60,000 and looks at the test set once, at
-the last epoch. Each run is a process of its own and leaves one JSON file per recipe, seed and
-commit in benchmarks/results/accuracy/. What has a record is not run again; an interrupted run
-goes on from its last epoch.
+the last epoch. `ablate` changes one thing of the comparative recipe at a time, one seed and 6
+epochs each, on the validation digits. Each run is a process of its own and leaves one JSON file per
+recipe, seed and commit in benchmarks/results/accuracy/. What has a record is not run again; an
+interrupted run goes on from its last epoch.
 """
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
+import re
 import resource
 import statistics
 import subprocess
@@ -24,54 +28,101 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "results" / "accuracy"
 SEEDS = (1, 2, 3)
 
 # One cycle: the rate rises in a line to `peak` over a tenth of the steps and falls along a cosine
-# to zero. Fixed on the 5,000 validation digits, before the test set was read.
+# to zero. Fixed on the 5,000 validation digits, before the test set was read. In the comparative
+# recipes every weight but the biases (and the normalization's scale and shift) acts through a
+# comparative synapse; `width` multiplies LeNet-5's channels and units; `shift` moves each image by
+# up to so many pixels, anew in each epoch.
+PRODUCTS = {"comparative": [], "normalization": False, "width": 1, "shift": 0, "dropout": 0}
+COMPARATIVE = PRODUCTS | {
+    "net": "lenet5",
+    "comparative": [1, 2, 3, 4, 5],
+    "width": 2,
+    "shift": 1,
+    "batch_size": 64,
+    "epochs": 20,
+    "peak": 1e-2,
+}
 RECIPES = {
-    "net_a": {"batch_size": 128, "epochs": 10, "peak": 2e-3, "dropout": 0.4, "target": 99.06},
-    "lenet5": {"batch_size": 64, "epochs": 10, "peak": 2e-3, "dropout": 0.3, "target": 99.2},
+    "net_a": PRODUCTS
+    | {"net": "net_a", "batch_size": 128, "epochs": 10, "peak": 2e-3}
+    | {"dropout": 0.4, "target": 99.06},
+    "lenet5": PRODUCTS
+    | {"net": "lenet5", "batch_size": 64, "epochs": 10, "peak": 2e-3}
+    | {"dropout": 0.3, "target": 99.2},
+    "comparative": COMPARATIVE | {"target": 99.0},
+    "comparative_bn": COMPARATIVE | {"normalization": True, "peak": 5e-2, "target": 99.0},
+}
+# The rate of products was tried at 2e-3, theirs in the recipes above, and at the comparative 1e-2.
+ABLATIONS = {
+    "all five layers comparative": {},
+    "products": {"comparative": []},
+    "products, peak rate 2e-3": {"comparative": [], "peak": 2e-3},
+    "product gradient": {"gradient": "product"},
+    "product gradient, peak rate 2e-3": {"gradient": "product", "peak": 2e-3},
+    "He initialisation": {"kernel_initializer": "he_normal"},
+    "only convolution 1 comparative": {"comparative": [1]},
+    "only convolution 2 comparative": {"comparative": [2]},
+    "only dense 1 comparative": {"comparative": [3]},
+    "only dense 2 comparative": {"comparative": [4]},
+    "only dense 3 comparative": {"comparative": [5]},
 }
 
 
-def build(name, dropout):
-    """The two networks; dropout stands before the last layer."""
+def build(recipe):
+    """The network of a recipe; layers with weights are numbered from 1 in `comparative`."""
     import cnnlib as keras
 
-    layers = keras.layers
-    last = [layers.Dropout(dropout)] if dropout else []
-    last.append(layers.Dense(10, activation="softmax"))
-    if name == "net_a":
-        body = [
-            layers.Conv2D(32, 5, activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Flatten(),
-            layers.Dense(128, activation="relu"),
-        ]
+    layers, numbers = keras.layers, itertools.count(1)
+
+    def weights(kind, size, *args, activation="relu", **options):
+        normalized = recipe["normalization"]
+        if next(numbers) in recipe["comparative"]:
+            kind = getattr(layers, f"Comparative{kind}")
+            own = ("gradient", "kernel_initializer")
+            options |= {key: recipe[key] for key in own if key in recipe}
+        else:
+            kind = getattr(layers, kind)
+        if normalized:
+            yield kind(size, *args, use_bias=False, **options)
+            yield layers.BatchNormalization(momentum=0.9)
+            yield layers.Activation(activation)
+        else:
+            yield kind(size, *args, activation=activation, **options)
+
+    if recipe["net"] == "net_a":
+        convolutions = [*weights("Conv2D", 32, 5), layers.MaxPooling2D(2)]
+        units = [128]
     else:
-        body = [
-            layers.Conv2D(6, 5, padding="same", activation="relu"),
+        convolutions = [
+            *weights("Conv2D", 6 * recipe["width"], 5, padding="same"),
             layers.MaxPooling2D(2),
-            layers.Conv2D(16, 5, activation="relu"),
+            *weights("Conv2D", 16 * recipe["width"], 5),
             layers.MaxPooling2D(2),
-            layers.Flatten(),
-            layers.Dense(120, activation="relu"),
-            layers.Dense(84, activation="relu"),
         ]
-    return keras.Sequential([keras.Input((28, 28, 1)), *body, *last])
+        units = [120 * recipe["width"], 84 * recipe["width"]]
+    dense = [layer for size in units for layer in weights("Dense", size)]
+    dropout = [layers.Dropout(recipe["dropout"])] if recipe["dropout"] else []
+    last = weights("Dense", 10, activation="softmax")
+    return keras.Sequential(
+        [keras.Input((28, 28, 1)), *convolutions, layers.Flatten(), *dense, *dropout, *last]
+    )
 
 
-def run(name, seed, phase, recipe):
-    """Train one network in this process; the record as a dict."""
+def run(name, seed, phase, recipe, keep=None):
+    """Train one network in this process; the record as a dict. `keep` is a file for the model."""
     import cnnlib as keras
 
     keras.utils.set_random_seed(seed)
     before = peak_memory()
     (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
-    x_train, x_test = (pixels(x) for x in (x_train, x_test))
-    if phase == "validate":
+    if phase != "test":
         x_test, y_test = x_train[55_000:], y_train[55_000:]
         x_train, y_train = x_train[:55_000], y_train[:55_000]
     epochs, batch_size = recipe["epochs"], recipe["batch_size"]
@@ -84,7 +135,7 @@ def run(name, seed, phase, recipe):
         warmup_steps=warm_up,
     )
     checkpoint = Path(tempfile.gettempdir()) / f"cnnlib-{phase}-{name}-{seed}-{commit()}.keras"
-    model, done = build(name, recipe["dropout"]), 0
+    model, done = build(recipe), 0
     model.compile(
         keras.optimizers.Adam(schedule),
         loss="sparse_categorical_crossentropy",
@@ -93,19 +144,23 @@ def run(name, seed, phase, recipe):
     if checkpoint.exists():
         model = keras.models.load_model(checkpoint)
         done = model.optimizer.iterations * epochs // steps
-    began = time.perf_counter()
-    history = model.fit(
-        x_train,
-        y_train,
-        batch_size=batch_size,
-        epochs=epochs,
-        initial_epoch=done,
-        verbose=0,
-        callbacks=[keras.callbacks.ModelCheckpoint(checkpoint)],
-    )
+    began, losses = time.perf_counter(), []
+    for epoch in range(done, epochs):
+        history = model.fit(
+            pixels(shifted(x_train, recipe["shift"], [seed, epoch])),
+            y_train,
+            batch_size=batch_size,
+            epochs=epoch + 1,
+            initial_epoch=epoch,
+            verbose=0,
+            callbacks=[keras.callbacks.ModelCheckpoint(checkpoint)],
+        )
+        losses += history.history["loss"]
     seconds = time.perf_counter() - began
-    loss, accuracy = model.evaluate(x_test, y_test)
+    loss, accuracy = model.evaluate(pixels(x_test), y_test)
     checkpoint.unlink()
+    if keep is not None:
+        model.save(keep)
     return {
         "recipe": name,
         "settings": recipe,
@@ -115,7 +170,7 @@ def run(name, seed, phase, recipe):
         "accuracy": round(100 * accuracy, 2),
         "loss": round(loss, 5),
         "examples": len(y_test),
-        "training_loss": [round(value, 5) for value in history.history["loss"]],
+        "training_loss": [round(value, 5) for value in losses],
         "fit_seconds": round(seconds, 1),
         "resumed_at_epoch": done,
         "memory_growth_mb": round(peak_memory() - before),
@@ -123,6 +178,20 @@ def run(name, seed, phase, recipe):
         "python": platform.python_version(),
         "date": datetime.date.today().isoformat(),
     }
+
+
+def shifted(images, reach, seed):
+    """Each image moved by up to `reach` rows and columns, zeros behind it; drawn from `seed`."""
+    if reach == 0:
+        return images
+    height, width = images.shape[1:]
+    framed = np.pad(images, [(0, 0), (reach, reach), (reach, reach)])
+    moves = np.random.default_rng(seed).integers(0, 2 * reach + 1, size=(len(images), 2))
+    moved = np.empty_like(images)
+    for row, column in np.ndindex(2 * reach + 1, 2 * reach + 1):
+        some = (moves == (row, column)).all(axis=1)
+        moved[some] = framed[some, row : row + height, column : column + width]
+    return moved
 
 
 def pixels(images):
@@ -144,25 +213,47 @@ def commit():
     return found.stdout.strip() or "uncommitted"
 
 
-def record_path(name, seed, phase):
-    """Where the record of this run belongs."""
-    return RECORDS / f"{phase}-{name}-seed{seed}-{commit()}.json"
+def run_all(phase, recipes, seeds, keep):
+    """Train what has no record yet, each run in a process of its own."""
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    for name, recipe in recipes.items():
+        for seed in seeds:
+            run_name = f"{phase}-{re.sub('[^a-z0-9_]+', '_', name.lower())}-seed{seed}"
+            path = RECORDS / f"{run_name}-{commit()}.json"
+            if path.exists():
+                continue
+            model = keep and str(Path(keep) / f"{run_name}.keras")
+            order = {"name": name, "seed": seed, "phase": phase, "recipe": recipe, "keep": model}
+            command = [sys.executable, __file__, "one", "--order", json.dumps(order)]
+            output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+            path.write_text(output)
+            print(path.name, json.loads(output)["accuracy"], flush=True)
+
+
+def newest_records():
+    """{(phase, recipe): records} of the commit that ran last."""
+    groups = {}
+    for path in sorted(RECORDS.glob("*.json")):
+        record = json.loads(path.read_text())
+        commits = groups.setdefault((record["phase"], record["recipe"]), {})
+        commits.setdefault(record["commit"], []).append(record)
+    return {
+        key: max(commits.values(), key=lambda records: max(r["date"] for r in records))
+        for key, commits in groups.items()
+    }
 
 
 def table():
     """Print one line a recipe and phase from the newest commit's records."""
-    groups = {}
-    for path in sorted(RECORDS.glob("*.json")):
-        record = json.loads(path.read_text())
-        groups.setdefault((record["phase"], record["recipe"], record["commit"]), []).append(record)
+    names = {"test": "test", "validate": "validation", "ablate": "validation, 6 epochs"}
     print("| set | recipe | commit | seeds | accuracy, last epoch (%) | mean | fit, s | MB |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for (phase, name, revision), records in sorted(groups.items()):
+    for (phase, name), records in newest_records().items():
         values = [record["accuracy"] for record in records]
         seconds = statistics.mean(record["fit_seconds"] for record in records)
         memory = max(record["memory_growth_mb"] for record in records)
         print(
-            f"| {'test' if phase == 'test' else 'validation'} | {name} | {revision} | "
+            f"| {names[phase]} | {name} | {records[0]['commit']} | "
             f"{len(records)} | {', '.join(f'{v:.2f}' for v in values)} | "
             f"{statistics.mean(values):.2f} | {seconds:.0f} | {memory} |"
         )
@@ -170,30 +261,21 @@ def table():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["validate", "test", "table", "one"])
+    parser.add_argument("what", choices=["validate", "test", "ablate", "table", "one"])
     parser.add_argument("--recipe", choices=list(RECIPES), action="append")
     parser.add_argument("--seed", type=int, action="append")
-    parser.add_argument("--phase", choices=["validate", "test"], default="validate")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--keep", metavar="FOLDER", help="save the trained models there")
+    parser.add_argument("--order", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    changes = {key: json.loads(value) for key, value in (s.split("=") for s in options.set)}
     if options.what == "one":  # in a process of its own: prints the record
-        (name,), (seed,) = options.recipe, options.seed
-        print(json.dumps(run(name, seed, options.phase, RECIPES[name] | changes), indent=1))
+        print(json.dumps(run(**options.order), indent=1))
         return
-    if options.what == "table":
-        table()
-        return
-    RECORDS.mkdir(parents=True, exist_ok=True)
-    for name in options.recipe or RECIPES:
-        for seed in options.seed or SEEDS:
-            path = record_path(name, seed, options.what)
-            if not path.exists():
-                command = [sys.executable, __file__, "one", "--recipe", name, "--seed", str(seed)]
-                command += ["--phase", options.what]
-                output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-                path.write_text(output)
-                print(path.name, json.loads(output)["accuracy"], flush=True)
+    if options.what == "ablate":
+        recipes = {name: COMPARATIVE | {"epochs": 6} | c for name, c in ABLATIONS.items()}
+        run_all("ablate", recipes, options.seed or SEEDS[:1], options.keep)
+    elif options.what != "table":
+        recipes = {name: RECIPES[name] for name in options.recipe or RECIPES}
+        run_all(options.what, recipes, options.seed or SEEDS, options.keep)
     table()
 
 

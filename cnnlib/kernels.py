@@ -56,6 +56,28 @@ class Axis(NamedTuple):
         """Where the unpadded axis lies within the padded one."""
         return slice(self.before, self.before + self.size)
 
+    @property
+    def padded(self) -> int:
+        """Size with the padding."""
+        return self.before + self.size + self.after
+
+    def part(self, positions: slice) -> tuple["Axis", slice]:
+        """The axis of these window positions alone, and which places of the whole axis it covers.
+
+        Examples
+        --------
+        >>> cnnlib.kernels.axis(9, 3, 2, "same").part(slice(0, 2))
+        (Axis(size=4, window=3, stride=2, dilation=1, before=1, after=0), slice(0, 4, None))
+        """
+        first = positions.start * self.stride - self.before
+        last = first + (positions.stop - positions.start - 1) * self.stride
+        end = last + self.dilation * (self.window - 1) + 1
+        start, stop = (min(max(place, 0), self.size) for place in (first, end))
+        before = max(0, min(end, 0) - first)
+        after = end - first - before - (stop - start)
+        part = Axis(stop - start, self.window, self.stride, self.dilation, before, after)
+        return part, slice(start, stop)
+
 
 def axis(size: int, window: int, stride: int, padding: str, dilation: int = 1) -> Axis:
     """The `Axis` for 'valid' or 'same'.
@@ -90,13 +112,8 @@ def pad(x: np.ndarray, rows: Axis, columns: Axis, fill: float = 0.0) -> np.ndarr
     """Contiguous (height + padding, channels, width + padding, batch) from an image batch."""
     if not (rows.before or rows.after or columns.before or columns.after):
         return to_rows(x)
-    batch, height, width, channels = x.shape
-    shape = (
-        rows.before + height + rows.after,
-        channels,
-        columns.before + width + columns.after,
-        batch,
-    )
+    batch, _, _, channels = x.shape
+    shape = (rows.padded, channels, columns.padded, batch)
     padded = np.full_like(x, fill, order="C", shape=shape)
     padded[rows.inside, :, columns.inside] = x.transpose(1, 3, 2, 0)
     return padded
@@ -197,19 +214,30 @@ def conv2d_input_gradient(
     -------
     dx : (batch, height, width, in)
     """
-    kh, kw, channels, filters = kernel.shape
-    batch = dy.shape[0]
+    filters = kernel.shape[-1]
     flat_kernel = kernel.reshape(-1, filters)
-    flat_dy = to_rows(dy).reshape(rows.out, filters, columns.out * batch)
-    height = rows.before + rows.size + rows.after
-    copies = np.zeros_like(dy, order="C", shape=(height, kw, channels, columns.out, batch))
-    for i in range(rows.out):
+    flat_dy = to_rows(dy).reshape(rows.out, filters, columns.out * dy.shape[0])
+    parts = (flat_kernel @ part for part in flat_dy)
+    shape = (rows.padded, columns.window, kernel.shape[2], columns.out, dy.shape[0])
+    copies = np.zeros_like(dy, order="C", shape=shape)
+    add_windows(parts, copies, rows)
+    return add_columns(copies, rows, columns)
+
+
+def add_windows(parts: Iterable[np.ndarray], copies: np.ndarray, rows: Axis) -> None:
+    """Back from `windows_of`: add a part (kh * kw * channels, out_width * batch) an output row."""
+    for i, part in enumerate(parts):
         start = i * rows.stride
-        window = copies[start : start + rows.dilation * (kh - 1) + 1 : rows.dilation]
-        window += (flat_kernel @ flat_dy[i]).reshape(window.shape)
-    width = columns.before + columns.size + columns.after
-    padded = np.zeros_like(dy, order="C", shape=(height, channels, width, batch))
-    for j in range(kw):
+        window = copies[start : start + rows.dilation * (rows.window - 1) + 1 : rows.dilation]
+        window += part.reshape(window.shape)
+
+
+def add_columns(copies: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
+    """Back from `columns_of`: the copies added into one image batch, without its padding."""
+    height, _, channels, _, batch = copies.shape
+    shape = (height, channels, columns.padded, batch)
+    padded = np.zeros_like(copies, order="C", shape=shape)
+    for j in range(columns.window):
         padded[:, :, columns.cell(j)] += copies[:, j]
     return from_rows(padded[rows.inside, :, columns.inside])
 
@@ -267,9 +295,8 @@ def spread(parts: Iterable[np.ndarray], dy: np.ndarray, rows: Axis, columns: Axi
     ndarray (batch, height, width, channels)
     """
     _, channels, _, batch = dy.shape
-    height = rows.before + rows.size + rows.after
-    width = columns.before + columns.size + columns.after
-    padded = np.zeros_like(dy, order="C", shape=(height, channels, width, batch))
+    shape = (rows.padded, channels, columns.padded, batch)
+    padded = np.zeros_like(dy, order="C", shape=shape)
     for cell, part in zip(cells_of(padded, rows, columns), parts, strict=True):
         cell += part
     return from_rows(padded[rows.inside, :, columns.inside])

@@ -1,8 +1,9 @@
 """The plain version of every operation: loops, as in the formula.
 
 The lessons read these functions beside the formulas (01 dense, 03 softmax with cross-entropy, 04
-correlation, 05 convolution, 06 pooling, 09 dropout and batch normalization), and the tests hold the
-fast code against them. Nothing here shares a line with the fast code.
+correlation, 05 convolution, 06 pooling, 07 the comparative synapse, 09 dropout and batch
+normalization), and the tests hold the fast code against them. Nothing here shares a line with the
+fast code.
 
 Every formula keeps its letters: ``y[n, o] = bias[o] + sum over i of x[n, i] * kernel[i, o]`` is two
 loops, one over the indices on the left of the equals sign and one over those of the sum.
@@ -17,6 +18,8 @@ float64 where x holds integers. No argument is written to.
 Indices: n example, i and j row and column of y, a and b row and column of the kernel, c channel of
 x, o channel of y.
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -291,6 +294,215 @@ def conv2d_backward(
             pixel = n, i * s + a * d, j * t + b * e, group * group_in + c
             dkernel[a, b, c, o] += x_padded[pixel] * dy[n, i, j, o]
             dx_padded[pixel] += kernel[a, b, c, o] * dy[n, i, j, o]
+    dx = dx_padded[:, top : top + x.shape[1], left : left + x.shape[2]]
+    return _like(x, dx), _like(x, dkernel), _like(x, dbias)
+
+
+# --- The comparative synapse: lesson 07 -----------------------------------------------------------
+
+
+def synapse(x: Any, w: Any) -> Any:
+    """Compare in place of multiplying: ``c(x, w) = (|x + w| - |x - w|) / 2``.
+
+    That is the smaller of the two magnitudes, with the product's sign: ``sgn(w) * clip(x, -|w|,
+    |w|)``. Numbers, or arrays of one shape.
+
+    References
+    ----------
+    R. Dogaru, L. O. Chua, UCB/ERL M97/5 and M97/40, 1997.
+
+    Examples
+    --------
+    >>> from cnnlib import plain
+    >>> plain.synapse(3.0, -0.5), plain.synapse(0.25, 2.0), plain.synapse(0.0, 2.0)
+    (-0.5, 0.25, 0.0)
+    """
+    return (abs(x + w) - abs(x - w)) / 2
+
+
+def synapse_slopes(x: Any, w: Any) -> tuple[Any, Any]:
+    """``dc/dx = (sgn(x + w) - sgn(x - w)) / 2`` and ``dc/dw = (sgn(x + w) + sgn(x - w)) / 2``.
+
+    The factor of smaller magnitude has the slope 1 or -1, the other one 0. On a tie |x| = |w|,
+    where c has a kink, each has half; where both are 0, both have 0.
+
+    Examples
+    --------
+    >>> from cnnlib import plain
+    >>> x, w = np.array([3.0, 0.25, 2.0, 0.0]), np.array([-0.5, 2.0, -2.0, 0.0])
+    >>> plain.synapse_slopes(x, w)
+    (array([ 0. ,  1. , -0.5,  0. ]), array([1. , 0. , 0.5, 0. ]))
+    """
+    total, difference = np.sign(x + w), np.sign(x - w)
+    return (total - difference) / 2, (total + difference) / 2
+
+
+def comparative_dense_forward(
+    x: Array, kernel: Array, bias: Array | None = None, scale: float = 1.0
+) -> Array:
+    """Sums of comparisons: ``y[n, o] = bias[o] + scale * sum over i of c(x[n, i], kernel[i, o])``.
+
+    Parameters
+    ----------
+    x : array (batch, in)
+    kernel : array (in, out)
+    bias : array (out,), optional
+    scale : float
+
+    Returns
+    -------
+    array (batch, out)
+
+    Examples
+    --------
+    >>> from cnnlib import plain
+    >>> x, kernel = np.array([[1.0, 2.0]]), np.array([[3.0], [-0.5]])
+    >>> plain.comparative_dense_forward(x, kernel, np.array([5.0]))
+    array([[5.5]])
+    """
+    _expect(x.shape[1:] == kernel.shape[:1], "x (batch, in) and kernel (in, out)", x, kernel)
+    batch, fan_in, fan_out = len(x), *kernel.shape
+    y = np.zeros((batch, fan_out))
+    for n, o in np.ndindex(batch, fan_out):
+        y[n, o] = 0.0 if bias is None else bias[o]
+        for i in range(fan_in):
+            y[n, o] += scale * synapse(x[n, i], kernel[i, o])
+    return _like(x, y)
+
+
+def comparative_dense_backward(
+    dy: Array, x: Array, kernel: Array, scale: float = 1.0
+) -> tuple[Array, Array, Array]:
+    """Gradients of `comparative_dense_forward`.
+
+    As in `dense_backward`, with `synapse_slopes` in place of a product's: ``dx[n, i] = scale * sum
+    over o of dc/dx * dy[n, o]`` and ``dkernel[i, o] = scale * sum over n of dc/dw * dy[n, o]``.
+
+    Parameters
+    ----------
+    dy : array (batch, out)
+    x : array (batch, in)
+    kernel : array (in, out)
+    scale : float
+
+    Returns
+    -------
+    dx, dkernel, dbias : arrays (batch, in), (in, out), (out,)
+
+    Examples
+    --------
+    >>> from cnnlib import plain
+    >>> x, kernel = np.array([[1.0, 2.0]]), np.array([[3.0], [-0.5]])
+    >>> dx, dkernel, _ = plain.comparative_dense_backward(np.array([[10.0]]), x, kernel)
+    >>> dx, dkernel.T
+    (array([[10.,  0.]]), array([[ 0., 10.]]))
+    """
+    dx, dkernel, dbias = np.zeros(x.shape), np.zeros(kernel.shape), np.zeros(kernel.shape[1])
+    for n, o in np.ndindex(dy.shape):
+        dbias[o] += dy[n, o]
+        for i in range(len(kernel)):
+            slope_x, slope_w = synapse_slopes(x[n, i], kernel[i, o])
+            dx[n, i] += scale * slope_x * dy[n, o]
+            dkernel[i, o] += scale * slope_w * dy[n, o]
+    return _like(x, dx), _like(x, dkernel), _like(x, dbias)
+
+
+def comparative_conv2d_forward(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    scale: float = 1.0,
+    strides: Pair = 1,
+    padding: str = "valid",
+    dilation_rate: Pair = 1,
+    groups: int = 1,
+) -> Array:
+    """`conv2d_forward` with `synapse` in place of the product, and a scale before the bias.
+
+    ``y[n, i, j, o] = bias[o] + scale * sum over a, b, c of
+    c(x[n, i + a, j + b, c], kernel[a, b, c, o])``.
+
+    Parameters
+    ----------
+    x : array (batch, height, width, in)
+    kernel : array (kh, kw, in / groups, out)
+    bias : array (out,), optional
+    scale : float
+    strides, padding, dilation_rate, groups
+        As in `conv2d_forward`.
+
+    Returns
+    -------
+    array (batch, rows, columns, out)
+
+    Examples
+    --------
+    >>> from cnnlib import plain
+    >>> x, kernel = np.full((1, 3, 4, 2), 9.0), np.ones((2, 2, 2, 5))
+    >>> float(plain.comparative_conv2d_forward(x, kernel, np.full(5, 0.5), scale=2)[0, 0, 0, 0])
+    16.5
+    """
+    (s, t), (d, e) = pair(strides, "strides"), pair(dilation_rate, "dilation_rate")
+    kh, kw, group_in, out = kernel.shape
+    x_padded, rows, columns, _, _ = _pad_images(x, kernel, (s, t), padding, (d, e), groups)
+    y = np.zeros((len(x), rows, columns, out))
+    for n, i, j, o in np.ndindex(y.shape):
+        group = o // (out // groups)
+        y[n, i, j, o] = 0.0 if bias is None else bias[o]
+        for a, b, c in np.ndindex(kh, kw, group_in):
+            pixel = x_padded[n, i * s + a * d, j * t + b * e, group * group_in + c]
+            y[n, i, j, o] += scale * synapse(pixel, kernel[a, b, c, o])
+    return _like(x, y)
+
+
+def comparative_conv2d_backward(
+    dy: Array,
+    x: Array,
+    kernel: Array,
+    scale: float = 1.0,
+    strides: Pair = 1,
+    padding: str = "valid",
+    dilation_rate: Pair = 1,
+    groups: int = 1,
+) -> tuple[Array, Array, Array]:
+    """Gradients of `comparative_conv2d_forward`.
+
+    As in `conv2d_backward`, with `synapse_slopes` in place of a product's, times the scale.
+
+    Parameters
+    ----------
+    dy : array (batch, rows, columns, out)
+    x : array (batch, height, width, in)
+    kernel : array (kh, kw, in / groups, out)
+    scale, strides, padding, dilation_rate, groups
+        As in `comparative_conv2d_forward`.
+
+    Returns
+    -------
+    dx, dkernel, dbias : arrays with the shapes of x and kernel, and (out,)
+
+    Examples
+    --------
+    >>> from cnnlib import plain
+    >>> x, kernel = np.ones((1, 1, 3, 1)), np.array([[[[2.0]], [[0.5]]]])
+    >>> dx, dkernel, dbias = plain.comparative_conv2d_backward(np.ones((1, 1, 2, 1)), x, kernel)
+    >>> dx.ravel(), dkernel.ravel(), dbias
+    (array([1., 1., 0.]), array([0., 2.]), array([2.]))
+    """
+    (s, t), (d, e) = pair(strides, "strides"), pair(dilation_rate, "dilation_rate")
+    kh, kw, group_in, out = kernel.shape
+    x_padded, rows, columns, top, left = _pad_images(x, kernel, (s, t), padding, (d, e), groups)
+    y_shape = len(x), rows, columns, out
+    _expect(dy.shape == y_shape, f"dy {y_shape}", dy)
+    dx_padded, dkernel, dbias = np.zeros(x_padded.shape), np.zeros(kernel.shape), np.zeros(out)
+    for n, i, j, o in np.ndindex(dy.shape):
+        group = o // (out // groups)
+        dbias[o] += dy[n, i, j, o]
+        for a, b, c in np.ndindex(kh, kw, group_in):
+            pixel = n, i * s + a * d, j * t + b * e, group * group_in + c
+            slope_x, slope_w = synapse_slopes(x_padded[pixel], kernel[a, b, c, o])
+            dx_padded[pixel] += scale * slope_x * dy[n, i, j, o]
+            dkernel[a, b, c, o] += scale * slope_w * dy[n, i, j, o]
     dx = dx_padded[:, top : top + x.shape[1], left : left + x.shape[2]]
     return _like(x, dx), _like(x, dkernel), _like(x, dbias)
 

@@ -2,6 +2,7 @@
 
 from cnnlib.layers.activations import ELU, Activation, LeakyReLU, ReLU, Softmax
 from cnnlib.layers.base import Layer
+from cnnlib.layers.comparative import ComparativeConv2D, ComparativeDense
 from cnnlib.layers.convolution import Conv2D, ZeroPadding2D
 from cnnlib.layers.core import Dense, Flatten, Input, InputLayer, Reshape
 from cnnlib.layers.normalization import BatchNormalization, LayerNormalization
@@ -23,6 +24,8 @@ __all__ = [
     "AveragePooling2D",
     "AvgPool2D",
     "BatchNormalization",
+    "ComparativeConv2D",
+    "ComparativeDense",
     "Conv2D",
     "Dense",
     "Dropout",
