@@ -182,6 +182,7 @@ def blocks(x: np.ndarray, kernel: np.ndarray, rows: Axis, columns: Axis) -> Iter
     kh, kw, channels, filters = kernel.shape
     groups = x.shape[-1] // channels
     filters //= groups
+    itemsize = np.result_type(x.dtype, kernel.dtype).itemsize
     sizes = [x.shape[0], rows.out, columns.out, channels, filters]
     lengths = list(sizes)
 
@@ -190,7 +191,7 @@ def blocks(x: np.ndarray, kernel: np.ndarray, rows: Axis, columns: Axis) -> Iter
         width = (j - 1) * columns.stride + columns.dilation * (kw - 1) + 1
         copied = max(height, i * kh) if rows.dilation > 1 else height
         windows = max(height * width, copied * kw * j)  # wide steps: the image is the larger
-        return x.dtype.itemsize * (windows * c * n + kh * kw * c * o + i * o * j * n)
+        return itemsize * (windows * c * n + kh * kw * c * o + i * o * j * n)
 
     def halved(side: int) -> list[int]:
         return [-(-n // 2) if k == side else n for k, n in enumerate(lengths)]

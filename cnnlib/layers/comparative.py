@@ -51,7 +51,9 @@ class _ComparativeLayer(_KernelLayer):
         rows, columns = axes
         dx: Array | None = None
         if self.gradient == "exact":
-            dx, dkernel = comparative_kernels.conv2d_gradients(dz, x, kernel, *axes, need_dx)
+            dx, dkernel = comparative_kernels.conv2d_gradients(
+                dz, x, kernel, rows, columns, need_dx
+            )
         else:
             copies = kernels.columns_of(x, rows, columns)
             dkernel = kernels.conv2d_kernel_gradient(dz, copies, kernel.shape, rows)

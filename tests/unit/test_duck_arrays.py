@@ -256,6 +256,24 @@ LAYERS = {
     "conv same strides": (lambda: layers.Conv2D(6, (3, 2), strides=2, padding="same"), IMAGES),
     "conv dilation": (lambda: layers.Conv2D(6, 3, dilation_rate=(2, 1), padding="same"), IMAGES),
     "conv groups": (lambda: layers.Conv2D(6, 3, groups=2, activation="relu"), IMAGES),
+    "comparative dense": (lambda: layers.ComparativeDense(5, activation="relu"), (4, 6)),
+    "comparative dense, product": (lambda: layers.ComparativeDense(5, gradient="product"), (4, 6)),
+    "comparative conv": (
+        lambda: layers.ComparativeConv2D(6, (3, 2), strides=2, padding="same"),
+        IMAGES,
+    ),
+    "comparative conv dilation": (
+        lambda: layers.ComparativeConv2D(6, 3, dilation_rate=(2, 1), scale=1, use_bias=False),
+        IMAGES,
+    ),
+    "comparative conv groups": (
+        lambda: layers.ComparativeConv2D(6, 3, groups=2, activation="relu"),
+        IMAGES,
+    ),
+    "comparative conv, product": (
+        lambda: layers.ComparativeConv2D(6, 3, padding="same", gradient="product"),
+        IMAGES,
+    ),
     "zero padding": (lambda: layers.ZeroPadding2D(((1, 2), (0, 3))), IMAGES),
     "max pooling": (lambda: layers.MaxPooling2D(2), IMAGES),
     "max pooling, overlapping": (lambda: layers.MaxPooling2D(3, 2, padding="same"), IMAGES),

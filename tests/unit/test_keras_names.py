@@ -145,18 +145,30 @@ def test_what_the_registry_has_beside_keras_is_named_here():
         if cls.__module__.startswith("cnnlib.")
         and not hasattr(importlib.import_module(family.keras_module), cls.__name__)
     }
-    # KernelLayer is the common part of Dense and Conv2D; the comparative layers are cnnlib's own.
-    assert beside <= {
-        "KernelLayer",
-        "AccuracyByShape",
-        "LossMetric",
-        "ComparativeConv2D",
-        "ComparativeDense",
-    }
+    # KernelLayer is the common part of Dense and Conv2D, ComparativeLayer that of their twins.
+    common = {"KernelLayer", "ComparativeLayer"}
+    own = OWN["layers"] | OWN["initializers"] - {"comparative_power"}
+    assert beside - common == {"AccuracyByShape", "LossMetric", *own}
+
+
+# What stands on the page as cnnlib's own, in the list of what differs on purpose.
+OWN = {
+    "layers": {"ComparativeConv2D", "ComparativeDense"},
+    "initializers": {"ComparativeNormal", "comparative_power"},
+}
+
+
+@pytest.mark.parametrize("place", OWN)
+def test_what_is_cnnlibs_own_stands_on_the_page_and_not_in_keras(place):
+    text = PAGE.partition("## What differs on purpose")[2]
+    for name in OWN[place]:
+        assert hasattr(getattr(cnnlib, place), name)
+        assert not hasattr(getattr(keras, place), name)
+        assert f"`{place}.{name}`" in text
 
 
 def test_every_public_layer_and_activation_is_on_the_page():
-    assert set(cnnlib.layers.__all__) - {"KernelLayer"} <= set(PLACES["keras.layers"])
+    assert set(cnnlib.layers.__all__) - OWN["layers"] <= set(PLACES["keras.layers"])
     assert set(cnnlib.activations.FUNCTIONS) | {"get"} == set(PLACES["keras.activations"])
 
 

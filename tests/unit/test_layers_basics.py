@@ -51,6 +51,14 @@ ARGUMENTS = {
         "activation": "relu", "use_bias": True, "bias_initializer": initializers.Constant(0.5),
         "bias_regularizer": "l2",
     },
+    "ComparativeDense": {
+        "units": 3, "activation": "tanh", "use_bias": False, "gradient": "product", "scale": 0.25,
+        "kernel_initializer": initializers.ComparativeNormal(0.75), "kernel_regularizer": "l2",
+    },
+    "ComparativeConv2D": {
+        "filters": 4, "kernel_size": (3, 2), "strides": (2, 1), "padding": "same", "groups": 2,
+        "activation": "relu", "bias_initializer": "ones", "gradient": "product", "scale": 0.5,
+    },
     "ZeroPadding2D": {"padding": ((1, 2), (3, 0))},
     "MaxPooling2D": {"pool_size": 3, "strides": 2, "padding": "same"},
     "AveragePooling2D": {"pool_size": (2, 3), "padding": "same"},
@@ -65,6 +73,7 @@ ARGUMENTS = {
     "Constant": {"value": 2.5},
     "RandomNormal": {"mean": 1.0, "stddev": 2.0, "seed": 3},
     "RandomUniform": {"minval": 1.0, "maxval": 2.0, "seed": 3},
+    "ComparativeNormal": {"stddev": 0.75, "seed": 3},
     **{name: {"seed": 3} for name in ("GlorotUniform", "GlorotNormal", "HeUniform", "HeNormal")},
     "L2": {"l2": 0.25},
     "BinaryCrossentropy": {"from_logits": True, "label_smoothing": 0.1, "name": "b"},
@@ -148,6 +157,7 @@ def test_keras_arguments_that_change_nothing_pass():
 
 SHAPES = {
     "Dense": (None, 6),
+    "ComparativeDense": (None, 6),
     "Reshape": (None, 4, 6),
     **dict.fromkeys(("Activation", "ReLU", "LeakyReLU", "ELU", "Flatten", "Dropout"), (None, 5, 6)),
     "Softmax": (None, 5, 6),
