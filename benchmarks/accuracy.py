@@ -256,17 +256,16 @@ def table():
     records = newest_records()
     for phase, title in titles.items():
         names = [name for kind, name in records if kind == phase]
-        order = [*RECIPES, *ABLATIONS]
+        order = list(ABLATIONS if phase == "ablate" else RECIPES)
         print(f"\n{title}:\n")
-        print("| recipe | accuracy of each seed (%) | mean (%) | fit (s) | commit |")
-        print("| --- | --- | --- | --- | --- |")
+        print("| recipe | accuracy of each seed (%) | mean (%) | commit |")
+        print("| --- | --- | --- | --- |")
         for name in sorted(names, key=order.index):
             runs = records[phase, name]
             values = [run["accuracy"] for run in runs]
-            seconds = statistics.mean(run["fit_seconds"] for run in runs)
             print(
                 f"| {name} | {', '.join(f'{v:.2f}' for v in values)} | "
-                f"{statistics.mean(values):.2f} | {seconds:.0f} | {runs[0]['commit']} |"
+                f"{statistics.mean(values):.2f} | {runs[0]['commit']} |"
             )
     memory = max(run["memory_growth_mb"] for runs in records.values() for run in runs)
     print(f"\nLargest growth of memory in a run, data included: {memory} MB")

@@ -1,0 +1,24 @@
+"""Tables in the README are what the benchmarks print from committed records."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def printed(script):
+    """The lines of the tables that the script prints."""
+    command = [sys.executable, f"benchmarks/{script}.py", "table"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    return [line.strip() for line in done.stdout.splitlines() if line.startswith("|")]
+
+
+@pytest.mark.parametrize("script", ["accuracy", "comparative", "quantization"])
+def test_every_line_of_the_table_stands_in_the_readme(script):
+    lines, readme = printed(script), (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert len(lines) > 4
+    missing = [line for line in lines if line not in readme]
+    assert not missing, f"run python benchmarks/{script}.py table and copy: {missing}"
