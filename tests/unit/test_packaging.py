@@ -129,7 +129,7 @@ def test_the_sdist_holds_what_a_build_and_its_tests_need_and_no_litter(archives)
     allowed = {
         # hatchling adds the last two by itself.
         *("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "Makefile", "conftest.py"),
-        *("requirements.txt", "scripts", ".gitignore", "PKG-INFO"),
+        *("requirements.txt", "scripts", "images", ".gitignore", "PKG-INFO"),
     }
     assert top - needed <= allowed
     assert not [entry for entry in entries if "__pycache__" in entry]
