@@ -26,6 +26,7 @@ LAYER_LIMIT = 60
 IMPORT_LIMIT_SECONDS = 0.35
 HEAVY = {
     "IPython",
+    "anywidget",
     "h5py",
     "ipykernel",
     "ipywidgets",
