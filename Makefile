@@ -12,8 +12,8 @@ PYTEST := -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lessons test test-long test-oldest unit check-notebooks notebooks lint types format \
-	clean python venv-lessons venv-test venv-oldest
+.PHONY: help lessons test test-long test-oldest unit check-notebooks notebooks badges lint types \
+	assignment images format clean python venv-lessons venv-test venv-oldest
 
 help:
 	@echo "make lessons       open the lessons in JupyterLab (ARGS=--no-browser without a screen)"
@@ -21,9 +21,12 @@ help:
 	@echo "make test-long     the random sweeps that take longer"
 	@echo "make test-oldest   unit tests with the oldest versions of everything that we allow"
 	@echo "make notebooks     run all notebooks in place and clean them"
+	@echo "make badges        write badges and set-up cells (REPO=owner/name REF=tag: a new address)"
+	@echo "make images        draw the animations in images/"
 	@echo "make lint          ruff and the state of the notebooks"
 	@echo "make format        let ruff rewrite what it can"
 	@echo "make types         mypy"
+	@echo "make assignment LESSON=02   a student's copy without solutions, in build/assignments"
 	@echo "make clean         remove the virtual environments and everything that was built"
 	@echo "PYTHON=python3.12 make ... chooses another Python (3.11 or newer)."
 
@@ -72,13 +75,16 @@ test-oldest: venv-oldest
 
 # Text outputs must equal the stored ones; warnings inside a notebook are the notebook's business.
 check-notebooks: venv-test
+	$(VENV) scripts/clean_notebooks.py --ignored notebooks
 	$(VENV) $(PYTEST) --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg \
-	  -W default notebooks
+	  --junitxml=build/notebooks.xml -W default notebooks
+	$(VENV) scripts/run_notebooks.py --times build/notebooks.xml
 
 lint: venv-test
 	$(VENV) -m ruff check .
 	$(VENV) -m ruff format --check .
 	$(VENV) scripts/clean_notebooks.py --check notebooks
+	$(VENV) scripts/badges.py --check
 
 types: venv-test
 	$(VENV) -m mypy
@@ -87,6 +93,18 @@ types: venv-test
 
 notebooks: venv-test
 	$(VENV) scripts/run_notebooks.py $(if $(ARGS),$(ARGS),notebooks)
+
+# The shell, not make, puts REPO and REF in: nothing in them is ever run.
+badges: venv-test
+	@$(VENV) scripts/badges.py $(if $(REPO),--repo="$$REPO") $(if $(REF),--ref="$$REF")
+
+images: venv-test
+	$(VENV) scripts/make_images.py
+
+# A student's copy of one lesson: no solutions, and a last cell that reports for the teacher.
+assignment: venv-test
+	@test -n "$$LESSON" || { echo "Name a lesson: make assignment LESSON=02" >&2; exit 1; }
+	$(VENV) scripts/assignment.py "$$LESSON" $(ARGS)
 
 format: venv-test
 	$(VENV) -m ruff check --fix .

@@ -2,6 +2,7 @@
 
     python scripts/clean_notebooks.py notebooks            clean in place
     python scripts/clean_notebooks.py --check notebooks    only say what is not clean (exit 1)
+    python scripts/clean_notebooks.py --ignored notebooks  list what nbval does not compare, and why
 
 Outputs stay: a reader on GitHub sees the pictures. What goes: the state of widgets (GitHub refuses
 a notebook whose widget state is incomplete), times of execution, metadata of editors and users,
@@ -22,13 +23,25 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-# Tags steer nbval and the site, `jupyter` and `cellView` fold cells (JupyterLab and Colab).
-KEPT_CELL_METADATA = ("tags", "jupyter", "cellView")
+# Tags steer nbval and the site, `reason` says why a tag is there, `jupyter` and `cellView` fold
+# cells (JupyterLab and Colab).
+KEPT_CELL_METADATA = ("tags", "reason", "jupyter", "cellView")
+# What nbval leaves uncompared. Its comments do what its tags do, but have no place for a reason.
+IGNORE_TAGS = ("nbval-ignore-output", "nbval-skip")
+IGNORE_COMMENT = re.compile(
+    r"^\s*#\s*(NBVAL_IGNORE_OUTPUT|NBVAL_SKIP|PYTEST_VALIDATE_IGNORE_OUTPUT)\b", re.M
+)
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # What a tqdm bar shows where widgets cannot live, such as "  0%|          | 0/25 [00:00<?, ?it/s]".
 PROGRESS_BAR = re.compile(r"^.*\d+%\|.*\[.*\]$")
+# What stands for a widget: "VBox(children=(...))", "<cnnlib.widgets... object at 0x7fa9ea41a0d0>".
+WIDGET_REPR = re.compile(
+    r"^(\w*Box\(children=.*\)|<cnnlib\.widgets\.[\w.]+ object at 0x[0-9a-f]+>)$"
+)
 # The part of a path that differs from machine to machine.
 MACHINE_PATH = re.compile(r"[^\s'\"\x1b]*/(?=site-packages/|lib/python3)")
+
+NO_REASON = 'no reason: use the tag and write "reason": "..." into the cell\'s metadata'
 
 
 def read(text: str) -> NotebookNode:
@@ -86,10 +99,11 @@ def clean_output(output: NotebookNode, count: int) -> NotebookNode:
         output.traceback = [without_paths(line) for line in output.traceback]
     data = output.get("data", {})
     if WIDGET_VIEW in data:
-        # The view names a model that is gone, at random. A progress bar's text is as useless;
-        # it becomes empty and is not removed, since nbval counts outputs.
+        # The view names a model that is gone, at random. The text of a progress bar or a widget is
+        # as useless; it becomes empty and is not removed, since nbval counts outputs.
         del data[WIDGET_VIEW]
-        if PROGRESS_BAR.match(data.get("text/plain", "")):
+        text = data.get("text/plain", "")
+        if PROGRESS_BAR.match(text) or WIDGET_REPR.match(text):
             data["text/plain"] = ""
     return output
 
@@ -114,6 +128,31 @@ def unrun_cells(notebook: NotebookNode) -> list[int]:
     ]
 
 
+def ignored_cells(notebook: NotebookNode) -> list[tuple[int, str, str]]:
+    """Return place, tag and reason ("" where none stands) of cells that nbval does not compare."""
+    found = []
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        reason = str(cell.metadata.get("reason", "")).strip()
+        tags = [tag for tag in cell.metadata.get("tags", []) if tag in IGNORE_TAGS]
+        found += [(index, tag, reason) for tag in tags]
+        found += [(index, f"# {name}", "") for name in IGNORE_COMMENT.findall(cell.source)]
+    return found
+
+
+def list_ignored(paths: list[Path]) -> int:
+    """Print every ignored cell with its reason, and their number; exit status 1 if one has none."""
+    total = missing = 0
+    for path in paths:
+        for index, tag, reason in ignored_cells(read(path.read_text(encoding="utf-8"))):
+            total += 1
+            missing += not reason
+            print(f"{path}: cell {index}, {tag}: {reason or NO_REASON}")
+    print(f"{total} cells are not compared by nbval")
+    return int(missing > 0)
+
+
 def notebooks_in(paths: list[Path]) -> list[Path]:
     """Return the notebooks among files and, at any depth, in folders."""
     found: list[Path] = []
@@ -132,8 +171,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Clean or check the notebooks named on the command line; return the exit status."""
     parser = argparse.ArgumentParser(description="Clean executed notebooks.")
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 if not clean")
+    parser.add_argument("--ignored", action="store_true", help="list what nbval does not compare")
     parser.add_argument("paths", nargs="+", type=Path, help="notebooks, or folders of them")
     options = parser.parse_args(arguments)
+    if options.ignored:
+        return list_ignored(notebooks_in(options.paths))
     found_problem = False
     for path in notebooks_in(options.paths):
         before = path.read_text(encoding="utf-8")
