@@ -209,9 +209,9 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def commit():
-    """The last commit that touched the library or this script."""
-    command = ["git", "log", "-1", "--format=%h", "--", "cnnlib", "benchmarks/accuracy.py"]
+def commit(script="accuracy"):
+    """The last commit that touched the library or the script."""
+    command = ["git", "log", "-1", "--format=%h", "--", "cnnlib", f"benchmarks/{script}.py"]
     found = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent, check=True)
     return found.stdout.strip() or "uncommitted"
 

@@ -19,8 +19,9 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 from pathlib import Path
+
+from accuracy import commit, pixels
 
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "results" / "quantization"
@@ -60,16 +61,11 @@ def run(name, path, phase, normalization):
         "comparisons": quantized.counts.total.comparisons,
         "parameters": model.count_params(),
         "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
-        "commit": commit(),
+        "commit": commit("quantization"),
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
         "python": platform.python_version(),
         "date": datetime.date.today().isoformat(),
     }
-
-
-def pixels(images):
-    """uint8 (n, 28, 28) -> float32 (n, 28, 28, 1) in 0..1."""
-    return images[..., None].astype("float32") / 255
 
 
 def kind_of(model):
@@ -85,13 +81,6 @@ def normalizes(model):
     from cnnlib.layers import BatchNormalization
 
     return any(isinstance(layer, BatchNormalization) for layer in model.layers)
-
-
-def commit():
-    """The last commit that touched the library or this script."""
-    command = ["git", "log", "-1", "--format=%h", "--", "cnnlib", "benchmarks/quantization.py"]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent, check=True)
-    return found.stdout.strip() or "uncommitted"
 
 
 def records():

@@ -23,6 +23,7 @@ import numpy as np
 
 from cnnlib import activations, checks, layers
 from cnnlib.layers.base import Array, Shape
+from cnnlib.models import Sequential
 from cnnlib.utils import positive_int, unknown_name
 
 Sizes = tuple[int, ...]
@@ -121,7 +122,7 @@ def count_operations(model: Any, input_shape: Shape | None = None) -> Table:
     ValueError
         For a model that is not built, or a shape that is unknown or does not fit.
     TypeError
-        For a layer that is not the library's own.
+        For a layer that is not the library's own, or no model at all.
 
     Notes
     -----
@@ -155,7 +156,9 @@ def count_operations(model: Any, input_shape: Shape | None = None) -> Table:
     >>> counts.total.weights_read
     330
     """
-    shape = model.input_shape
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model: expected a Sequential. Received: {type(model).__name__}")
+    shape: Any = model.input_shape
     if input_shape is not None:
         shape = tuple(input_shape)
     if None in shape[1:]:
@@ -374,6 +377,10 @@ def energy(
     >>> cnnlib.hardware.energy(counts, "float").total.arithmetic
     1.8
     """
+    if not isinstance(counts, Table):
+        raise TypeError(
+            f"counts: expected what count_operations gave. Received: {type(counts).__name__}"
+        )
     if numbers not in ("integer", "float"):
         raise unknown_name("kind of numbers", numbers, ("integer", "float"))
     if memory not in table["memory"]:

@@ -757,3 +757,10 @@ def test_images_keep_the_size_of_the_sample():
     with pytest.raises(ValueError, match="built for inputs of shape \\(None, 6, 6, 1\\)"):
         quantized.predict(sample((7, 6, 1)))
     assert model.input_shape == (None, None, None, 1)
+
+
+def test_what_is_no_model_or_no_count_is_named():
+    with pytest.raises(TypeError, match="expected a Sequential. Received: int"):
+        hardware.count_operations(5)
+    with pytest.raises(TypeError, match="expected what count_operations gave. Received: list"):
+        hardware.energy([])
