@@ -176,7 +176,7 @@ def count_operations(model: Any, input_shape: Shape | None = None) -> Table:
         one = np.broadcast_to(np.float32(0), (1, *shape[1:]))  # has the shape, takes no memory
         if layer.params or layer is model.layers[0]:
             layer.check_input(one)
-        out = layer.compute_output_shape(shape)
+        out: Any = layer.compute_output_shape(shape)
         counts = Counter[str]()
         if not isinstance(layer, _FREE):
             counts["activations_read"] = one.size
