@@ -354,6 +354,8 @@ def terms(lesson, earlier=()):
         yield "notebooks/terms.toml has no table for this lesson"
         return
     for term, pattern in TERMS[lesson.name].items():
+        if term == "symbols":
+            continue
         introduced = introduction(lesson, term)
         if introduced is None:
             yield f"{term!r} is in terms.toml, but the text nowhere says **{term}**"
@@ -366,12 +368,58 @@ def terms(lesson, earlier=()):
             yield f"{term!r} is used in cell {used[0]}, introduced in cell {introduced[0]}"
 
 
-def taught(lesson):
+def symbols(lesson, earlier=()):
+    """Each symbol (x, dW, b2) in the text is introduced in the cell of its first use or before it.
+
+    In terms.toml, the table [LESSON.symbols] holds for each the words that say what it is; what an
+    earlier lesson introduced may be used without.
+    """
+    own = TERMS.get(lesson.name, {}).get("symbols", {})
+    used = symbol_uses(lesson)
+    for symbol, words in own.items():
+        place = first_place(lesson, words)
+        if place is None:
+            yield f"the text nowhere introduces `{symbol}` by {words!r}, as terms.toml says"
+        elif symbol not in used:
+            yield f"`{symbol}` is in terms.toml, but the text never uses it"
+        elif used[symbol] < place:
+            yield f"`{symbol}` is used in cell {used[symbol]}, introduced in cell {place}"
+    known = set(own).union(*(TERMS.get(before.name, {}).get("symbols", {}) for before in earlier))
+    for symbol in sorted(used.keys() - known):
+        yield f"`{symbol}` (cell {used[symbol]}) is in no list of symbols of terms.toml"
+
+
+# One letter, perhaps with d in front and a digit behind: x, W, b2, dx, dW1.
+SYMBOL = re.compile(r"(?<![\w.\\'\"])d?[A-Za-z]\d?(?![\w'\"=])")
+
+
+def symbol_uses(lesson):
+    """The cell where each symbol first stands as inline code or in a formula of the text."""
+    found = {}
+    for index, kind, text in taught(lesson, tables=True):
+        if kind == "markdown":
+            for span in re.finditer(r"`[^`\n]+`|\$[^$]+\$", text):
+                for match in SYMBOL.finditer(span[0]):
+                    found.setdefault(match[0], index)
+    return found
+
+
+def first_place(lesson, words):
+    """The cell where words (any space between them may be a new line) first stand in the text."""
+    pattern = r"\s+".join(re.escape(word) for word in words.split())
+    for index, kind, text in taught(lesson, tables=True):
+        if kind == "markdown" and re.search(pattern, text):
+            return index
+    return None
+
+
+def taught(lesson, tables=False):
     """What is read from top to bottom, from the set-up cell on.
 
     Headings, tables (such as the map of the lessons) and what comes next announce; they do not use.
+    Tables explain symbols, though.
     """
-    announced = r"(?m)^#+ .*$|\]\([^)]*\)|^\|.*$|^\*\*Next(?s:.*)"
+    announced = r"(?m)^#+ .*$|\]\([^)]*\)|^\*\*Next(?s:.*)" + ("" if tables else r"|^\|.*$")
     start = next((k for k, c in enumerate(lesson.cells) if "setup" in tags(c)), -1)
     for index, cell in enumerate(lesson.cells[start + 1 :], start + 1):
         if cell["cell_type"] == "markdown":
@@ -399,7 +447,7 @@ def first_use(lesson, pattern):
 
 CHECKS = [
     *(sections, opening, length, size, views, exercises, quiz, pictures),
-    *(accuracies, links, results, ignored, clean, terms),
+    *(accuracies, links, results, ignored, clean, terms, symbols),
 ]
 
 
@@ -418,7 +466,7 @@ def earlier_than(path):
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_lessons_keep_to(path, check):
     lesson = Lesson.of(path)
-    more = (earlier_than(path),) if check is terms else ()
+    more = (earlier_than(path),) if check in (terms, symbols) else ()
     complaints = list(check(lesson, *more))
     if reason := KNOWN_GAPS.get(lesson.name, {}).get(check.__name__):
         assert complaints, f"closed: take {check.__name__!r} ({reason}) out of KNOWN_GAPS"
@@ -476,7 +524,11 @@ def good():
         run("predict", 'lessons.predict("x")', tags=["widget"]),
         run("view", "explore(draw)", tags=["widget"]),
         run("still", "plots.show(draw())", *PICTURE),
-        text("idea", "## The idea\n\nA **residual** is a difference, see [above](#A-question)."),
+        text(
+            "idea",
+            "## The idea\n\nA **residual** is a difference, see [above](#A-question). `q` is a\n"
+            "number, and so is `2 * q`.",
+        ),
         run("hand", "accuracy = 0.97\nassert accuracy > 0.96"),
         run("exercise", 'lessons.check("f", f)', tags=["exercise"]),
         run("solution", 'lessons.check("f", g)', tags=["solution"], **FOLD),
@@ -497,7 +549,8 @@ def good():
 
 
 def complaints_about(cells, check, monkeypatch):
-    monkeypatch.setitem(TERMS, "05_layers", {"residual": r"\bresiduals?\b"})
+    table = {"residual": r"\bresiduals?\b", "symbols": {"q": "`q` is a number"}}
+    monkeypatch.setitem(TERMS, "05_layers", table)
     notebook = {"cells": list(cells.values()), "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     text = json.dumps(notebook)
     if check is clean and "dirty" not in cells["setup"]["metadata"]:
@@ -616,6 +669,11 @@ BREAKS = [
     (clean, put("source", execution_count=None)),
     (terms, change("idea", "A **residual** is", "A residual is")),
     (terms, change("question", "A question", "A question\n\nHow large is a residual?")),
+    (symbols, change("idea", "`q` is a\nnumber", "a number is `q`")),
+    (symbols, change("idea", "`q` is a\nnumber, and so is `2 * q`", "no symbol")),
+    (symbols, change("idea", "`2 * q`", "`2 * dq1`")),
+    (symbols, change("idea", "`2 * q`", "$2\\,p$")),
+    (symbols, change("question", "A question", "A question\n\nHow large is `q`?")),
 ]
 
 
@@ -646,6 +704,15 @@ def test_a_comment_counts_as_a_use_of_a_term_and_so_does_an_earlier_lesson(monke
     after = Lesson("05_layers", json.dumps({"cells": list(good().values())}))
     assert list(terms(after, (before,)))
     assert list(terms(before))  # no table in terms.toml
+
+
+def test_a_symbol_of_an_earlier_lesson_needs_no_second_introduction(monkeypatch):
+    monkeypatch.setitem(TERMS, "04_before", {"symbols": {"p": "`p` is"}})
+    later = Lesson("05_later", json.dumps({"cells": [cell_of("markdown", "a", "`p + 1`")]}))
+    before = Lesson("04_before", json.dumps({"cells": [cell_of("markdown", "a", "`p` is")]}))
+    assert list(symbols(later))
+    assert not list(symbols(later, (before,)))
+    assert list(symbols(Lesson("04_before", json.dumps({"cells": []}))))
 
 
 # --- Running and cleaning -------------------------------------------------------------------
