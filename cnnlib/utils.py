@@ -4,6 +4,7 @@ import difflib
 import math
 import random
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -146,3 +147,32 @@ def number(value: Any, name: str, low: float = 0.0, high: float = math.inf) -> f
         span = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         raise ValueError(f"{name}: expected a number {span}. Received: {name}={value!r}")
     return float(value)
+
+
+def shipped_file(name: str) -> Path:
+    """The path of a file of data/, which a wheel holds inside the package, a repository beside it.
+
+    Parameters
+    ----------
+    name : str
+        Such as 'digits.npz'.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the installation lacks it.
+
+    Examples
+    --------
+    >>> cnnlib.utils.shipped_file("digits.npz").name
+    'digits.npz'
+    """
+    package = Path(__file__).resolve().parent
+    candidates = [package / "data" / name, package.parent / "data" / name]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"{name} is missing from this installation. Expected one of: "
+        f"{', '.join(map(str, candidates))}. Received: neither. Install the library again."
+    )

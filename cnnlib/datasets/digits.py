@@ -3,9 +3,8 @@
 Lesson: notebooks/08_mnist_cnn.ipynb.
 """
 
-from pathlib import Path
-
 from cnnlib.datasets.catalogue import SETS, Split, read
+from cnnlib.utils import shipped_file
 
 
 def load_data() -> tuple[Split, Split]:
@@ -41,13 +40,4 @@ def load_data() -> tuple[Split, Split]:
     >>> x_train.shape, y_test.shape
     ((4000, 28, 28), (1000,))
     """
-    package = Path(__file__).resolve().parents[1]
-    # A wheel holds the file inside the package, a repository beside it.
-    candidates = [package / "data" / "digits.npz", package.parent / "data" / "digits.npz"]
-    for path in candidates:
-        if path.is_file():
-            return read(SETS["digits"], [path])
-    raise FileNotFoundError(
-        "The embedded digits are missing from this installation. Expected one of: "
-        f"{', '.join(map(str, candidates))}. Received: neither. Install the library again."
-    )
+    return read(SETS["digits"], [shipped_file("digits.npz")])

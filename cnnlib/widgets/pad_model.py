@@ -3,11 +3,10 @@
 Used in notebooks/00_start_here.ipynb.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from cnnlib import Input, Sequential, layers
+from cnnlib.utils import shipped_file
 
 FILE = "pad.npz"
 
@@ -67,15 +66,7 @@ def load_pad_model() -> Sequential:
     >>> model.predict(np.zeros((1, 28, 28, 1))).shape
     (1, 10)
     """
-    package = Path(__file__).resolve().parents[1]
-    # A wheel holds the file inside the package, a repository beside it.
-    candidates = [package / "data" / FILE, package.parent / "data" / FILE]
-    path = next((path for path in candidates if path.is_file()), None)
-    if path is None:
-        raise FileNotFoundError(
-            "The weights of the DigitPad are missing from this installation. Expected one of: "
-            f"{', '.join(map(str, candidates))}. Received: neither. Install the library again."
-        )
+    path = shipped_file(FILE)
     model = build_pad_model()
     try:
         with np.load(path, allow_pickle=False) as archive:

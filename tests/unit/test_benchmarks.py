@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cnnlib import lessons
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -22,3 +24,15 @@ def test_every_line_of_the_table_stands_in_the_readme(script):
     assert len(lines) > 4
     missing = [line for line in lines if line not in readme]
     assert not missing, f"run python benchmarks/{script}.py table and copy: {missing}"
+
+
+def test_lessons_quote_what_the_committed_records_say():
+    command = [sys.executable, "scripts/make_records.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    runs = lessons.measured("accuracy")
+    found = {(r["phase"], r["recipe"], r["seed"]): r["accuracy"] for r in runs}
+    assert found["test", "comparative", 1] == 99.52
+    assert all(record["command"].startswith("python benchmarks/") for record in runs)
+    with pytest.raises(ValueError, match="unknown kind of record: 'sped'.*'speed'"):
+        lessons.measured("sped")

@@ -279,7 +279,7 @@ def test_digits_inside_the_package_come_before_those_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = (ROOT / "data" / "digits.npz").read_bytes()
-    monkeypatch.setattr(datasets.digits, "__file__", str(tmp_path / "cnnlib/datasets/digits.py"))
+    monkeypatch.setattr("cnnlib.utils.__file__", str(tmp_path / "cnnlib/utils.py"))
     with pytest.raises(FileNotFoundError, match=r"missing from this installation.*Install"):
         datasets.digits.load_data()
     put(tmp_path, {"data/digits.npz": original})

@@ -243,8 +243,7 @@ def test_the_shipped_weights_are_small_and_good():
 
 def test_damaged_weights_are_refused_with_what_to_do(monkeypatch, tmp_path):
     (tmp_path / "data").mkdir()
-    fake = tmp_path / "package" / "widgets" / "pad_model.py"
-    monkeypatch.setattr("cnnlib.widgets.pad_model.__file__", str(fake))
+    monkeypatch.setattr("cnnlib.utils.__file__", str(tmp_path / "package" / "utils.py"))
     with pytest.raises(FileNotFoundError, match="Install the library again"):
         widgets.load_pad_model()
     (tmp_path / "data" / "pad.npz").write_bytes(b"PK nonsense")

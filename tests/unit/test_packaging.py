@@ -117,7 +117,7 @@ def test_the_wheel_holds_the_package_and_the_data_and_nothing_else(archives):
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert {"cnnlib/__init__.py", "cnnlib/py.typed", "cnnlib/data/digits.npz"} <= expected
     suffixes = {Path(name).suffix for name in expected}
-    assert suffixes <= {".css", ".js", ".md", ".npz", ".py", ".txt", ".typed"}
+    assert suffixes <= {".css", ".js", ".json", ".md", ".npz", ".py", ".txt", ".typed"}
 
 
 def test_the_sdist_holds_what_a_build_and_its_tests_need_and_no_litter(archives):
