@@ -3,12 +3,14 @@
     python scripts/assignment.py 01            build/assignments/01_dense.ipynb
     python scripts/assignment.py 01_dense --out somewhere --report xml
 
-Cells tagged `solution` go. Outputs of the code cells after the first of them go too, since they
-may show what it computed. The last cell writes how many exercises are solved, for a teacher.
+Cells tagged `solution` go; in the place of each stands a cell that lets the lesson go on where its
+exercise is not solved yet. Outputs of the code cells after the first of them go too, since they may
+show what it computed. The last cell writes how many exercises are solved, for a teacher.
 Pictures that lie beside the lesson are put into the copy, which travels alone.
 """
 
 import argparse
+import ast
 import base64
 import mimetypes
 import re
@@ -38,15 +40,39 @@ def find(lesson: str, folder: Path) -> Path:
 def without_solutions(notebook: NotebookNode) -> int:
     """Remove the solutions and the outputs after them, in place; return how many there were."""
     kept, removed = [], 0
+    asked: list[tuple[str, str]] = []
     for cell in notebook.cells:
         if "solution" in cell.metadata.get("tags", []):
             removed += 1
+            if cell.cell_type == "code" and asked:
+                kept.append(stand_in(asked, cell.id))
+                asked = []
             continue
-        if cell.cell_type == "code" and removed:
-            cell.outputs, cell.execution_count = [], None
+        if cell.cell_type == "code":
+            asked += checked_names(cell.source)
+            if removed:
+                cell.outputs, cell.execution_count = [], None
         kept.append(cell)
     notebook.cells = kept
     return removed
+
+
+def checked_names(source: str) -> list[tuple[str, str]]:
+    """Return what a cell checks: (exercise, name of the learner's function)."""
+    found = []
+    for node in ast.walk(ast.parse(re.sub(r"(?m)^[%!].*", "", source))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "lessons.check":
+            match node.args:
+                case [ast.Constant(str(exercise)), ast.Name(function)]:
+                    found.append((exercise, function))
+    return found
+
+
+def stand_in(asked: list[tuple[str, str]], cell_id: str) -> NotebookNode:
+    """Return the cell that goes on with the course's own version where a learner's is not right."""
+    lines = [f'{function} = lessons.working("{name}", {function})' for name, function in asked]
+    source = "\n".join([f"# {messages.text('assignment.stand_in')}", *lines])
+    return nbformat.v4.new_code_cell(source, id=cell_id)
 
 
 def attach_pictures(notebook: NotebookNode, folder: Path) -> None:

@@ -3,9 +3,9 @@
 ``from cnnlib import lessons`` in a notebook; ``import cnnlib`` does not load this package.
 
 `check` tries a learner's function and says in one or two sentences what it found, `hint` gives one
-hint at a time, `quiz` asks the questions of a lesson, `predict` shows a field for a prediction that
-`revealed` answers, `report` writes for a teacher how many exercises are solved, and `measured`
-reads what the committed benchmarks found.
+hint at a time, and `working` stands in for what is not solved yet. `quiz` asks the questions of a
+lesson, `predict` shows a field for a prediction that `revealed` answers. `report` writes for a
+teacher how many exercises are solved, and `measured` reads what the committed benchmarks found.
 
 The exercises of a lesson, its quiz and their texts stand in one file of
 `cnnlib/lessons/exercises/`; a file that is put there is found. `messages` joins all texts into one
@@ -13,7 +13,17 @@ table, which a translation follows.
 """
 
 from cnnlib.lessons.asking import predict, quiz, revealed
-from cnnlib.lessons.checking import check, hint, report, results
+from cnnlib.lessons.checking import check, hint, report, results, working
 from cnnlib.lessons.records import measured
 
-__all__ = ["check", "hint", "measured", "predict", "quiz", "report", "results", "revealed"]
+__all__ = [
+    "check",
+    "hint",
+    "measured",
+    "predict",
+    "quiz",
+    "report",
+    "results",
+    "revealed",
+    "working",
+]

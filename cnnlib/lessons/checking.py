@@ -1,4 +1,4 @@
-"""`check`, `hint`, `results` and `report`: what a notebook calls around an exercise."""
+"""`check`, `hint`, `working`, `results` and `report`: what a notebook calls around an exercise."""
 
 import csv
 import sys
@@ -105,6 +105,39 @@ def hint(name: str) -> None:
         f"{line}\n{messages.text('hint.read', section=exercise.section)}",
         markdown=f"{line}\n\n{messages.text('hint.read', section=link)}",
     )
+
+
+def working(name: str, mine: Any) -> Any:
+    """The learner's own where it is right, else the course's, so that a lesson goes on.
+
+    A student's copy of a lesson (`make assignment`) has this in the place of a solution. It counts
+    as no attempt.
+
+    Parameters
+    ----------
+    name : str
+        The exercise.
+    mine : callable
+        What the learner wrote.
+
+    Raises
+    ------
+    ValueError
+        For an unknown exercise.
+
+    Examples
+    --------
+    >>> from cnnlib import lessons
+    >>> count = lessons.working("parameter_count", lambda fan_in, units: None)
+    parameter_count is not solved yet: the cells below go on with the course's own version.
+    >>> count(2, 3)
+    9
+    """
+    exercise, _ = exercises.find(name)
+    if exercise.examine(mine).passed:
+        return mine
+    print(messages.text("working.stands_in", name=name))
+    return exercise.solution
 
 
 def results() -> dict[str, Result]:

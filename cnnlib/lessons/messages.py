@@ -44,6 +44,8 @@ ENGLISH = {
     "hint.read": "Read again: {section}",
     "hint.no_more": "That was the last of {count} hints for {name}. The solution is folded below "
     "the exercise, unless this copy is a teacher's assignment.",
+    "working.stands_in": "{name} is not solved yet: the cells below go on with the course's own "
+    "version.",
     # --- quiz ---
     "quiz.title": "Quiz of lesson {lesson}",
     "quiz.question": "{number}. {question}",
@@ -67,9 +69,9 @@ ENGLISH = {
     # --- report and assignment ---
     "report.summary": "{solved} of {count} exercises solved: written to {path}.",
     "report.not_tried": "not tried",
-    "assignment.heading": "## Hand in\n\nRun the cells above, then the cell below; some fail while "
-    "an exercise is not solved, which does no harm. Hand in the file that it writes, with this "
-    "notebook.",
+    "assignment.stand_in": "Nothing to do here: it goes on where yours is not right yet.",
+    "assignment.heading": "## Hand in\n\nRun the cells above, then the cell below. Hand in the "
+    "file that it writes, with this notebook.",
 }
 
 _tables: dict[str, dict[str, str]] = {}

@@ -80,9 +80,47 @@ def test_the_copy_holds_no_solution_and_nothing_that_it_computed(script, folder,
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     assert not any("solution" in cell["metadata"].get("tags", []) for cell in cells)
     outputs = [len(cell["outputs"]) for cell in cells if cell["cell_type"] == "code"]
-    assert outputs == [1, 1, 1, 0, 0], "outputs after the first solution are cleared"
+    assert outputs == [1, 1, 1, 0, 0, 0], "outputs after the first solution are cleared"
     assert (folder / "01_dense.ipynb").read_bytes() == before
     nbformat.validate(nbformat.read(path, as_version=4))
+
+
+def test_what_is_not_solved_does_not_stop_the_rest(script, folder):
+    path = folder / "01_dense.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(code("assert parameter_count(2, 3) == 9"))
+    nbformat.write(notebook, path)
+    _, copy = make(script, folder)
+    executed = run(copy)
+    stand_in = next(cell for cell in executed.cells if "lessons.working(" in cell.source)
+    assert stand_in.outputs[0].text.startswith("parameter_count is not solved yet")
+
+
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize(
+    "lesson",
+    [
+        pytest.param(path.stem, marks=[] if path.stem == "01_dense" else pytest.mark.long)
+        for path in LESSONS
+        if '"solution"' in path.read_text("utf-8") and path.stem != "A_numpy"
+    ],
+)
+def test_a_copy_of_a_lesson_runs_to_its_end_with_nothing_solved(script, tmp_path, lesson):
+    path, removed = script.make(lesson, ROOT / "notebooks", tmp_path)
+    executed = run(path)
+    count = len(script.exercises.lesson(lesson).EXERCISES)
+    assert removed == count
+    said = executed.cells[-1].outputs[0].text
+    assert said.startswith(f"0 of {count} exercises solved")
+
+
+def run(path):
+    """Run a notebook in its folder; an error in a cell fails the test."""
+    notebook = nbformat.read(path, as_version=4)
+    place = {"metadata": {"path": str(path.parent)}}
+    return NotebookClient(notebook, kernel_name="python3", resources=place).execute()
 
 
 def test_the_copy_travels_alone(script, folder):
@@ -95,10 +133,7 @@ def test_the_copy_travels_alone(script, folder):
 @pytest.mark.parametrize("suffix", ["csv", "xml"])
 def test_the_last_cell_reports_for_the_teacher(script, folder, suffix):
     _, path = make(script, folder, "01", "--report", suffix)
-    notebook = nbformat.read(path, as_version=4)
-    place = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, kernel_name="python3", resources=place).execute()
-    said = notebook.cells[-1].outputs[0].text
+    said = run(path).cells[-1].outputs[0].text
     assert said == f"0 of 5 exercises solved: written to 01_dense-results.{suffix}.\n"
     report = (path.parent / f"01_dense-results.{suffix}").read_text(encoding="utf-8")
     assert "not_yet" in report

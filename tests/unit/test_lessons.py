@@ -390,6 +390,16 @@ def test_results_hold_the_last_check_and_the_number_of_attempts(capsys):
     assert lessons.results(), "a caller cannot change what is kept"
 
 
+def test_what_works_is_the_learners_own_and_else_the_solution_and_counts_as_no_attempt(capsys):
+    mine = loop_forward
+    assert lessons.working("dense_forward", mine) is mine
+    assert capsys.readouterr().out == ""
+    for wrong in (stub_raises, None, lambda x, W, b: x @ W):
+        assert lessons.working("dense_forward", wrong) is BY_NAME["dense_forward"].solution
+        assert "dense_forward is not solved yet" in capsys.readouterr().out
+    assert lessons.results() == {}
+
+
 def test_a_report_counts_every_exercise_of_the_lesson(capsys, tmp_path):
     checked(capsys)
     lessons.report(tmp_path / "sub" / "me.csv", lesson="01")
