@@ -12,13 +12,14 @@ PYTEST := -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lessons test test-long test-oldest unit check-notebooks notebooks badges lint types \
+.PHONY: help lessons test test-long test-oldest unit check-notebooks browser notebooks badges lint types \
 	assignment images format clean python venv-lessons venv-test venv-oldest
 
 help:
 	@echo "make lessons       open the lessons in JupyterLab (ARGS=--no-browser without a screen)"
-	@echo "make test          lint, types, notebooks and unit tests"
-	@echo "make test-long     the random sweeps that take longer"
+	@echo "make test          lint, types, notebooks, browser and unit tests"
+	@echo "make test-long     the random sweeps that take longer, the sliders' speed"
+	@echo "make browser       the lessons in a real JupyterLab and Chromium"
 	@echo "make test-oldest   unit tests with the oldest versions of everything that we allow"
 	@echo "make notebooks     run all notebooks in place and clean them"
 	@echo "make badges        write badges and set-up cells (REPO=owner/name REF=tag: a new address)"
@@ -58,7 +59,7 @@ lessons: venv-lessons
 # Every part runs even if one before it failed; the unit tests' summary comes last.
 test: venv-test
 	@failed=; \
-	for part in lint types check-notebooks unit; do \
+	for part in lint types check-notebooks browser unit; do \
 	  echo "== $$part"; \
 	  $(MAKE) --no-print-directory $$part || failed="$$failed $$part"; \
 	done; \
@@ -69,6 +70,11 @@ unit: venv-test
 
 test-long: venv-test
 	$(VENV) $(PYTEST) -m long $(ARGS)
+	$(VENV) scripts/browser_tests.py -m long
+
+# The lessons in a real JupyterLab and a headless Chromium, which this installs for root on Debian.
+browser: venv-test
+	$(VENV) scripts/browser_tests.py -n 2 --dist load $(ARGS)
 
 test-oldest: venv-oldest
 	$(OLDEST) $(PYTEST) $(ARGS)

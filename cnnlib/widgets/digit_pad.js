@@ -86,6 +86,7 @@ function render({ model, el }) {
   // --- What one does --------------------------------------------------------------------------
 
   let strokes = copy(model.get("strokes"));
+  let cleared = []; // what the last clear took away: undo on an empty pad brings it back
   let patch = [...model.get("patch")];
   let drawing = null; // id of the pointer that draws
   let dragging = null; // where in the patch it is held
@@ -123,13 +124,19 @@ function render({ model, el }) {
 
   function undo() {
     penDown = false;
-    strokes.pop();
-    say(texts.undone);
+    if (strokes.length || !cleared.length) {
+      strokes.pop();
+      say(texts.undone);
+    } else {
+      [strokes, cleared] = [cleared, []];
+      say(texts.restored);
+    }
     send();
   }
 
   function clear() {
     penDown = false;
+    if (strokes.length) cleared = strokes;
     strokes = [];
     say(texts.cleared);
     send();

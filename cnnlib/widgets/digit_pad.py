@@ -82,9 +82,9 @@ class DigitPad(anywidget.AnyWidget):
     """A pad to draw a digit on, and what a network says to it, as you draw.
 
     Drawn on with mouse, pen or finger, or with the keyboard: arrow keys move the pen, space sets it
-    down or lifts it, u takes back a stroke, c clears, p puts a patch on or takes it off, shift and
-    arrow keys move it. The answer is also spoken by screen readers. The patch can be dragged over
-    the drawing; the network does not see what lies under it.
+    down or lifts it, u takes back a stroke or a clear, c clears, p puts a patch on or takes it off,
+    shift and arrow keys move it. The answer is also spoken by screen readers. The patch can be
+    dragged over the drawing; the network does not see what lies under it.
 
     Parameters
     ----------
@@ -155,6 +155,7 @@ class DigitPad(anywidget.AnyWidget):
     ) -> None:
         self.model = load_pad_model() if model is None else model
         check_model(self.model)
+        self._cleared: list[Any] = []
         super().__init__(
             layers=image_layers(self.model),
             layer=chosen_layer(self.model, layer),
@@ -179,11 +180,15 @@ class DigitPad(anywidget.AnyWidget):
         return chosen_layer(self.model, proposal["value"] or None)
 
     def undo(self) -> None:
-        """Take back the last stroke; without one nothing happens."""
-        self.strokes = self.strokes[:-1]
+        """Take back the last stroke, or, on an empty pad, the last `clear`."""
+        if self.strokes:
+            self.strokes = self.strokes[:-1]
+        else:
+            self.strokes, self._cleared = self._cleared, []
 
     def clear(self) -> None:
-        """Take away all strokes; the patch stays."""
+        """Take away all strokes; the patch stays. `undo` brings them back."""
+        self._cleared = self.strokes or self._cleared
         self.strokes = []
 
     def _look(self, change: Any = None) -> None:

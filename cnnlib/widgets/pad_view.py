@@ -25,8 +25,8 @@ TEXTS = {
     "unsure": "Not sure: {first} ({p_first}) or {second} ({p_second})?",
     "warning": "The network knows digits alone: a letter gets an answer too.",
     "pad": "Pad for drawing a digit. Draw with mouse, pen or finger; or move the pen with the "
-    "arrow keys and lift it or set it down with space. U takes back a stroke, C clears, P puts a "
-    "patch over the drawing or takes it off, shift and arrow keys move the patch.",
+    "arrow keys and lift it or set it down with space. U takes back a stroke, or what C cleared. P "
+    "puts a patch over the drawing or takes it off, shift and arrow keys move the patch.",
     "hint": "Keys: arrows move the pen, space sets it down or lifts it, u undo, c clear, p patch, "
     "shift and arrows move the patch.",
     "undo": "Undo",
@@ -40,6 +40,7 @@ TEXTS = {
     "pen_down": "Pen down",
     "pen_up": "Pen up",
     "undone": "Stroke taken back",
+    "restored": "Drawing brought back",
     "cleared": "Cleared",
     "patch_on": "Patch on",
     "patch_off": "Patch off",

@@ -325,6 +325,9 @@ def test_the_pad_answers_as_strokes_come_and_go(pad):
     pad.strokes = widgets.EXAMPLES[4]
     pad.clear()
     assert pad.strokes == [] and pad.probabilities == [0.0] * 10
+    pad.clear()  # nothing to clear: what was cleared before is kept
+    pad.undo()
+    assert pad.digit == 4, "undo brings back what clear took away"
 
 
 def test_the_patch_hides_ink_from_the_network(model, pad):
