@@ -46,11 +46,11 @@ import importlib.util
 library = importlib.util.find_spec("cnnlib")
 if library is None or library.origin is None:  # a mere folder of that name has no origin
     if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
-        %pip install --quiet "cnnlib @ git+{address}@{ref}"
+        %pip install --quiet "cnnlib[colab] @ git+{address}@{ref}"
     else:
         raise ModuleNotFoundError(
             "cnnlib is not installed: run `pip install .` in a folder that holds it, or "
-            '`pip install "cnnlib @ git+{address}@{ref}"`.'
+            '`pip install "cnnlib[lessons] @ git+{address}@{ref}"`.'
         )"""
 SETUP_WITHOUT_HOME = """\
 # This library has no public home yet, so nothing is installed: this only looks whether it is there.

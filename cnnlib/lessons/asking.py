@@ -199,7 +199,8 @@ def _has_widgets() -> bool:
 
 def _reference(widget: Any) -> dict[str, Any]:
     """The part of a widget's output that names its view."""
-    return {kind: data for kind, data in widget._repr_mimebundle_().items() if "widget" in kind}
+    # Colab has ipywidgets 7, whose widgets only know how to display themselves alone.
+    return {"application/vnd.jupyter.widget-view+json": widget.get_view_spec()}
 
 
 def _number_text(value: Any) -> str:

@@ -177,9 +177,9 @@ def _control(widgets: Any, name: str, choice: Any) -> tuple[Any, Any]:
     slider = getattr(widgets, f"{kind}Slider")(
         **limits, **look, readout=False, layout={"width": "28em", "max_width": "70%"}
     )
-    field = getattr(widgets, f"Bounded{kind}Text")(
-        **limits, tooltip=f"{label} as a number", layout={"width": "7em"}
-    )
+    field = getattr(widgets, f"Bounded{kind}Text")(**limits, layout={"width": "7em"})
+    if field.has_trait("tooltip"):  # Colab's ipywidgets 7 has none
+        field.tooltip = f"{label} as a number"
     return slider, field
 
 

@@ -170,7 +170,7 @@ def test_in_colab_the_setup_cell_installs_from_the_address_and_nothing_else(whee
         "PLACE": place.purelib,
     }
     assert "ERROR" not in place.run(RUN_SETUP, source, **extra)
-    address = "cnnlib @ git+https://github.com/some-school/cnnlib@v1.0"
+    address = "cnnlib[colab] @ git+https://github.com/some-school/cnnlib@v1.0"
     assert [json.loads(line) for line in asked.read_text("utf-8").splitlines()] == [
         ["install", "--quiet", address]
     ]
@@ -206,7 +206,7 @@ def test_elsewhere_nothing_is_installed_and_one_sentence_says_how(place, tmp_pat
     assert (
         "ERROR ModuleNotFoundError cnnlib is not installed: run `pip install .` in a folder" in said
     )
-    assert 'pip install "cnnlib @ git+https://github.com/some-school/cnnlib@v1.0"' in said
+    assert 'pip install "cnnlib[lessons] @ git+https://github.com/some-school/cnnlib@v1.0"' in said
     assert not asked.exists()
 
 

@@ -464,7 +464,9 @@ def widget_of(data):
     import ipywidgets
 
     view = data["application/vnd.jupyter.widget-view+json"]
-    return ipywidgets.widgets.widget._instances[view["model_id"]]
+    # ipywidgets 7, which Colab has, keeps them in the class.
+    kept = getattr(ipywidgets.widgets.widget, "_instances", None) or ipywidgets.Widget.widgets
+    return kept[view["model_id"]]
 
 
 def test_a_quiz_explains_right_and_wrong_answers(notebook):

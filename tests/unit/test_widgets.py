@@ -82,7 +82,9 @@ def test_the_dust_of_a_sliders_steps_reaches_neither_the_field_nor_the_picture()
 def test_every_control_has_a_label_and_the_picture_a_description():
     view = widgets.explore(Recorder(), learning_rate=(0.0, 1.0, 0.1, 0.3), kind=["a"])
     assert view.controls["learning_rate"].description == "learning rate"
-    assert view.fields["learning_rate"].tooltip == "learning rate as a number"
+    field = view.fields["learning_rate"]
+    if field.has_trait("tooltip"):  # not in ipywidgets 7, which Colab has
+        assert field.tooltip == "learning rate as a number"
     assert view.controls["kind"].description == "kind"
 
     def draw(kind):
@@ -94,7 +96,8 @@ def test_every_control_has_a_label_and_the_picture_a_description():
 
     view = widgets.explore(draw, kind=["a"])
     assert ">Picture: The loss by epoch.</span>" in view.words.value
-    assert view.picture.tooltip is None  # JupyterLab shows an error in place of such a picture
+    # With a tooltip, JupyterLab shows an error in place of such a picture.
+    assert getattr(view.picture, "tooltip", None) is None
 
 
 @pytest.mark.parametrize(
