@@ -35,8 +35,7 @@ BADGES = (
     "**[Open in Binder](https://mybinder.org/v2/gh/{repo}/{ref}?labpath={file})**"
 )
 NO_HOME = (
-    "This library has no public home yet: these two links work once "
-    "`make badges REPO=owner/name` has named one."
+    "This library has no public home yet: these links work after `make badges REPO=owner/name`."
 )
 
 SETUP = """\

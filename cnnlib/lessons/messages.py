@@ -57,7 +57,7 @@ ENGLISH = {
     "quiz.answer": "{answer}. {why}",
     # --- predict ---
     "predict.label": "Your prediction:",
-    "predict.placeholder": "a number or a word; may stay empty",
+    "predict.placeholder": "a number or a word, then run the next cell",
     "predict.still": "Your prediction: (a field appears here when the cell is run; it may stay "
     "empty)",
     "predict.none": "It is {value}. (You typed no prediction, which costs nothing.)",

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_quiz_answers_and_a_prediction_is_kept(lab: Lab):
     lab.open_and_run(ROOT / "notebooks" / "01_dense.ipynb")
     page = lab.page
-    field = page.get_by_placeholder("a number or a word; may stay empty").first
+    field = page.get_by_placeholder("a number or a word, then run the next cell").first
     field.fill("1.9")
     field.press("Enter")
 

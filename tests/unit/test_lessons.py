@@ -286,7 +286,7 @@ def test_hints_come_one_at_a_time_and_say_when_there_are_no_more(capsys):
     assert [text.split(":")[0] for text in shown[:3]] == [f"Hint {i} of 3" for i in (1, 2, 3)]
     assert shown[3] == shown[4]
     assert "the last of 3 hints" in shown[3]
-    assert all("Read again: Your turn: forward" in text for text in shown)
+    assert all("Read again: From a neuron to a layer" in text for text in shown)
     with pytest.raises(ValueError, match="unknown exercise"):
         lessons.hint("nothing")
 
@@ -354,7 +354,7 @@ def test_no_text_stands_outside_the_table(said, capsys, tmp_path):
     shown = capsys.readouterr().out.replace(str(tmp_path.as_posix()), "")
     words = re.sub(r"<[\w.]+>", "", shown)
     left = set(re.findall(r"[A-Za-z]{2,}", words))
-    assert left <= {"Your", "turn", "forward", "dense", "report", "csv"}
+    assert left <= {"From", "neuron", "to", "layer", "dense", "report", "csv"}
 
 
 def test_a_translation_with_wrong_keys_or_words_is_refused():
@@ -528,7 +528,7 @@ def test_quiz_and_predict_go_on_without_ipywidgets(notebook, monkeypatch):
 
 def test_a_hint_links_to_its_section(notebook):
     lessons.hint("dense_forward")
-    assert "[Your turn: forward](#Your-turn:-forward)" in notebook[0]["text/markdown"]
+    assert "[From a neuron to a layer](#From-a-neuron-to-a-layer)" in notebook[0]["text/markdown"]
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,18 @@ from cnnlib.lessons.exercise import Exercise, Question
 LESSON = "01_dense"
 
 TEXTS = {
-    # --- mse_slope(w, x, y_true) ---
+    # --- mse_slope(w, x, t) ---
     "mse_slope.solved": "This one number tells which way, and how steeply, the loss rises with w. "
     "Next: step against it.",
-    "mse_slope.hint.1": "The error of one point is `w * x - y_true`. How does its square change "
+    "mse_slope.hint.1": "The error of one point is `w * x - t`. How does its square change "
     "when w grows a little?",
     "mse_slope.hint.2": "By the chain rule the square's slope is 2 times the error, times what the "
     "error changes by when w does: x.",
     "mse_slope.hint.3": "The loss is a mean over the points, so its slope is the mean of their "
-    "slopes: `np.mean(2 * (w * x - y_true) * x)`.",
+    "slopes: `np.mean(2 * (w * x - t) * x)`.",
     "mse_slope.no_two": "the 2 is missing: the slope of a square e**2 is 2 * e.",
     "mse_slope.summed": "you add over the points; the loss is their mean, so its slope is one too.",
-    "mse_slope.sign": "the error is turned round: take `w * x - y_true`, or the step will climb.",
+    "mse_slope.sign": "the error is turned round: take `w * x - t`, or the step will climb.",
     "mse_slope.no_x": "the inner slope is missing: when w grows by 1, the error grows by x, so "
     "each term is multiplied by x.",
     "mse_slope.not_averaged": "this is a slope for each point. The loss is the mean over the "
@@ -60,7 +60,7 @@ TEXTS = {
     "dense_forward.bias_negative": "the bias is subtracted; it is added.",
     # --- dense_backward(dy, x, W) ---
     "dense_backward.solved": "These three lines are backpropagation: dW and db train this layer, "
-    "and dx is the dy of the layer before. Next: compare them with the library's.",
+    "and dx is the dy of the layer before. Next: finite differences say whether to trust them.",
     "dense_backward.hint.1": "A gradient has the shape of what it belongs to: dx like x, dW like "
     "W, db like b. Which products of dy (batch, units) with W and x have those shapes?",
     "dense_backward.hint.2": "x[n, i] reaches every unit through W[i, unit], so dx[n, i] adds "
@@ -95,8 +95,7 @@ TEXTS = {
     "dense_backward.db_no_dy": "db counts the examples. What reaches a bias is dy: add it over the "
     "batch.",
     # --- parameter_count(fan_in, units) ---
-    "parameter_count.solved": "Counting by hand is how one sees where a network is large. Next: "
-    "the library's summary says the same.",
+    "parameter_count.solved": "Counting by hand is how one sees where a network is large.",
     "parameter_count.hint.1": "How many numbers are in W (fan_in, units)? And in b (units,)?",
     "parameter_count.hint.2": "A weight for every pair of input and unit, and one bias a unit.",
     "parameter_count.no_bias": "the biases are missing: there is one for each unit.",
@@ -173,8 +172,8 @@ def _backward(dy, x, W):  # type: ignore[no-untyped-def]
     return dy @ W.T, x.T @ dy, dy.sum(axis=0)
 
 
-def _slope(w, x, y_true):  # type: ignore[no-untyped-def]
-    return np.mean(2 * (w * x - y_true) * x)
+def _slope(w, x, t):  # type: ignore[no-untyped-def]
+    return np.mean(2 * (w * x - t) * x)
 
 
 def _count(fan_in: int, units: int) -> int:
@@ -187,20 +186,20 @@ _BATCHES = range(2, 257)
 EXERCISES = [
     Exercise(
         name="mse_slope",
-        section="The slope",
-        arguments=("w", "x", "y_true"),
+        section="The chain rule: all slopes at once",
+        arguments=("w", "x", "t"),
         results=("slope",),
         cases=_slope_cases,
         solution=_slope,
         mistakes={
             "slope": [
-                ("no_two", lambda w, x, y_true: np.mean((w * x - y_true) * x)),
-                ("summed", lambda w, x, y_true: np.sum(2 * (w * x - y_true) * x)),
-                ("sign", lambda w, x, y_true: np.mean(2 * (y_true - w * x) * x)),
-                ("no_x", lambda w, x, y_true: np.mean(2 * (w * x - y_true))),
-                ("not_averaged", lambda w, x, y_true: 2 * (w * x - y_true) * x),
-                ("not_averaged", lambda w, x, y_true: (w * x - y_true) * x),
-                ("loss", lambda w, x, y_true: np.mean((w * x - y_true) ** 2)),
+                ("no_two", lambda w, x, t: np.mean((w * x - t) * x)),
+                ("summed", lambda w, x, t: np.sum(2 * (w * x - t) * x)),
+                ("sign", lambda w, x, t: np.mean(2 * (t - w * x) * x)),
+                ("no_x", lambda w, x, t: np.mean(2 * (w * x - t))),
+                ("not_averaged", lambda w, x, t: 2 * (w * x - t) * x),
+                ("not_averaged", lambda w, x, t: (w * x - t) * x),
+                ("loss", lambda w, x, t: np.mean((w * x - t) ** 2)),
             ]
         },
     ),
@@ -224,7 +223,7 @@ EXERCISES = [
     ),
     Exercise(
         name="dense_forward",
-        section="Your turn: forward",
+        section="From a neuron to a layer",
         arguments=("x", "W", "b"),
         results=("y",),
         cases=_forward_cases,
@@ -249,7 +248,7 @@ EXERCISES = [
     ),
     Exercise(
         name="dense_backward",
-        section="Your turn: backward",
+        section="The way back",
         arguments=("dy", "x", "W"),
         results=("dx", "dW", "db"),
         cases=_backward_cases,

@@ -24,7 +24,7 @@ TEXTS = {
     "quiz.start_learned.2": "They stay as random as they began",
     "quiz.start_learned.3": "Training changed them, step by step, from examples",
     "quiz.start_learned.why": "They start random, and each training step moves them a little so "
-    "that the answers get better. How is what lesson 01 begins with.",
+    "that the answers get better. Lesson 01 begins with how.",
 }
 
 EXERCISES: list[Exercise] = []
