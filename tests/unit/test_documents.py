@@ -1,5 +1,6 @@
 """What the README and the pages under docs/ promise: code that runs, links that lead somewhere."""
 
+import doctest
 import re
 import subprocess
 from pathlib import Path
@@ -21,6 +22,16 @@ def test_the_first_program_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     twin = cnnlib.load_model(tmp_path / "digits.keras")
     assert twin.evaluate(names["x_test"], names["y_test"])[1] > 0.9
     assert "epoch 5/5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", ["shapes.md"])
+def test_examples_of_a_page_run(page):
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    text = (ROOT / "docs" / page).read_text("utf-8").replace("```", "")
+    test = doctest.DocTestParser().get_doctest(text, {}, page, page, 0)
+    assert len(test.examples) > 5
+    failures, _ = doctest.DocTestRunner(optionflags=flags).run(test)
+    assert failures == 0
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
