@@ -208,6 +208,18 @@ def exercises(lesson):
 KINDS = ("exercise", "solution")
 
 
+def answers(lesson):
+    """A stub is met with 'Not yet', a solution with 'Right'; nbval runs both and compares."""
+    for kind, begin in zip(KINDS, ("Not yet", "Right"), strict=True):
+        for cell in lesson.cells:
+            if kind in tags(cell) and "lessons.check(" in code(cell):
+                said = "".join("".join(o.get("text", "")) for o, _ in outputs(cell))
+                if not said.startswith(begin):
+                    yield f"cell {cell['id']}: a {kind} is answered by {said[:80]!r}"
+            elif kind == "solution" and kind in tags(cell) and lesson.name not in FREE_FORM:
+                yield f"cell {cell['id']}: a solution that no check tries"
+
+
 def quiz(lesson):
     cells = [cell for cell in lesson.core if re.search(r"\blessons\.quiz\(", code(cell))]
     printed = [data.get("text/plain", "") for cell in cells for _, data in outputs(cell)]
@@ -446,7 +458,7 @@ def first_use(lesson, pattern):
 
 
 CHECKS = [
-    *(sections, opening, length, size, views, exercises, quiz, pictures),
+    *(sections, opening, length, size, views, exercises, answers, quiz, pictures),
     *(accuracies, links, results, ignored, clean, terms, symbols),
 ]
 
@@ -510,6 +522,8 @@ PICTURE = (
 )
 QUIZ = shown({"text/plain": "Quiz\n1. One?\n2. Two?\n3. Three?\n4. Four?"})
 FOLD = {"jupyter": {"source_hidden": True}}
+NOT_YET = {"output_type": "stream", "name": "stdout", "text": "Not yet: f returns nothing."}
+SOLVED = {"output_type": "stream", "name": "stdout", "text": "Right: f agrees in all 3 cases."}
 
 
 def good():
@@ -530,8 +544,8 @@ def good():
             "number, and so is `2 * q`.",
         ),
         run("hand", "accuracy = 0.97\nassert accuracy > 0.96"),
-        run("exercise", 'lessons.check("f", f)', tags=["exercise"]),
-        run("solution", 'lessons.check("f", g)', tags=["solution"], **FOLD),
+        run("exercise", 'lessons.check("f", f)', NOT_YET, tags=["exercise"]),
+        run("solution", 'lessons.check("f", g)', SOLVED, tags=["solution"], **FOLD),
         run("source", "inspect.getsource(f)"),
         text("back", "## The way back\n\nBy finite differences: each residual. 96 % are right."),
         text("break", "## Break it on purpose"),
@@ -642,6 +656,10 @@ BREAKS = [
     (exercises, drop("exercise", "solution")),
     (exercises, drop("solution")),
     (exercises, put("solution", metadata={"tags": ["solution"]})),
+    (answers, put("solution", outputs=[NOT_YET])),
+    (answers, put("solution", outputs=[])),
+    (answers, put("exercise", outputs=[SOLVED])),
+    (answers, change("solution", "lessons.check", "print")),
     (quiz, put("quiz", outputs=[])),
     (quiz, put("quiz", outputs=[QUIZ, QUIZ])),
     (pictures, put("still", outputs=[WRONG, PICTURE[1]])),
