@@ -1,9 +1,9 @@
 """The plain version of every operation: loops, as in the formula.
 
-The lessons read these functions beside the formulas (01 dense, 03 softmax with cross-entropy, 04
-correlation, 05 convolution, 06 pooling, 07 the comparative synapse, 09 dropout and batch
-normalization), and the tests hold the fast code against them. Nothing here shares a line with the
-fast code.
+The lessons read these functions beside the formulas (01 dense, 02 activations, 03 softmax with
+cross-entropy, 04 correlation, 05 convolution, 06 pooling, 07 the comparative synapse, 09 dropout
+and batch normalization), and the tests hold the fast code against them. Nothing here shares a line
+with the fast code.
 
 Every formula keeps its letters: ``y[n, o] = bias[o] + sum over i of x[n, i] * kernel[i, o]`` is two
 loops, one over the indices on the left of the equals sign and one over those of the sum.
@@ -19,6 +19,7 @@ Indices: n example, i and j row and column of y, a and b row and column of the k
 x, o channel of y.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,159 @@ def dense_backward(dy: Array, x: Array, kernel: Array) -> tuple[Array, Array, Ar
             dx[n, i] += kernel[i, o] * dy[n, o]
             dkernel[i, o] += x[n, i] * dy[n, o]
     return _like(x, dx), _like(x, dkernel), _like(x, dbias)
+
+
+# --- Activations: lesson 02 -----------------------------------------------------------------------
+
+
+def relu_forward(z: Array, negative_slope: float = 0.0) -> Array:
+    """Each number by itself: ``y = z`` where z > 0, else ``negative_slope * z``.
+
+    Parameters
+    ----------
+    z : array of any shape
+    negative_slope : float
+        0 for relu; a leaky relu has another.
+
+    Returns
+    -------
+    array of z's shape
+
+    Examples
+    --------
+    >>> from cnnlib import plain
+    >>> plain.relu_forward(np.array([-2.0, 3.0]), negative_slope=0.1)
+    array([-0.2,  3. ])
+    """
+    y = np.zeros(z.shape)
+    for place in np.ndindex(z.shape):
+        y[place] = z[place] if z[place] > 0 else negative_slope * z[place]
+    return _like(z, y)
+
+
+def relu_backward(dy: Array, z: Array, negative_slope: float = 0.0) -> Array:
+    """Gradient of `relu_forward`: ``dz = dy`` where z > 0, else ``negative_slope * dy``.
+
+    At z = 0, where a bend has no slope, relu takes 0 and a leaky relu 1, as Keras does.
+
+    Parameters
+    ----------
+    dy : array of z's shape
+    z : array of any shape
+    negative_slope : float
+
+    Returns
+    -------
+    array of z's shape
+
+    Examples
+    --------
+    >>> from cnnlib import plain
+    >>> plain.relu_backward(np.array([5.0, 5.0]), np.array([-2.0, 3.0]), negative_slope=0.1)
+    array([0.5, 5. ])
+    """
+    dz = np.zeros(z.shape)
+    for place in np.ndindex(z.shape):
+        above = z[place] > 0 or (z[place] == 0 and negative_slope != 0)
+        dz[place] = dy[place] if above else negative_slope * dy[place]
+    return _like(z, dz)
+
+
+def sigmoid_forward(z: Array) -> Array:
+    """Each number by itself: ``y = 1 / (1 + exp(-z))``, between 0 and 1.
+
+    Parameters
+    ----------
+    z : array of any shape
+
+    Returns
+    -------
+    array of z's shape
+
+    Examples
+    --------
+    >>> from cnnlib import plain
+    >>> plain.sigmoid_forward(np.array([0.0, 1000.0]))
+    array([0.5, 1. ])
+    """
+    y = np.zeros(z.shape)
+    for place in np.ndindex(z.shape):
+        e = math.exp(-abs(z[place]))  # at most 1: exp(1000) is too large for a number
+        y[place] = (1 if z[place] >= 0 else e) / (1 + e)
+    return _like(z, y)
+
+
+def sigmoid_backward(dy: Array, y: Array) -> Array:
+    """Gradient of `sigmoid_forward` from its result: ``dz = dy * y * (1 - y)``.
+
+    Parameters
+    ----------
+    dy : array of y's shape
+    y : array of any shape
+        What `sigmoid_forward` gave.
+
+    Returns
+    -------
+    array of y's shape
+
+    Examples
+    --------
+    >>> from cnnlib import plain
+    >>> plain.sigmoid_backward(np.array([8.0]), np.array([0.5]))
+    array([2.])
+    """
+    dz = np.zeros(y.shape)
+    for place in np.ndindex(y.shape):
+        dz[place] = dy[place] * y[place] * (1 - y[place])
+    return _like(y, dz)
+
+
+def tanh_forward(z: Array) -> Array:
+    """Each number by itself: ``y = tanh(z)``, between -1 and 1.
+
+    Parameters
+    ----------
+    z : array of any shape
+
+    Returns
+    -------
+    array of z's shape
+
+    Examples
+    --------
+    >>> from cnnlib import plain
+    >>> plain.tanh_forward(np.array([0.0, 1000.0]))
+    array([0., 1.])
+    """
+    y = np.zeros(z.shape)
+    for place in np.ndindex(z.shape):
+        y[place] = math.tanh(z[place])
+    return _like(z, y)
+
+
+def tanh_backward(dy: Array, y: Array) -> Array:
+    """Gradient of `tanh_forward` from its result: ``dz = dy * (1 - y**2)``.
+
+    Parameters
+    ----------
+    dy : array of y's shape
+    y : array of any shape
+        What `tanh_forward` gave.
+
+    Returns
+    -------
+    array of y's shape
+
+    Examples
+    --------
+    >>> from cnnlib import plain
+    >>> plain.tanh_backward(np.array([4.0]), np.array([0.5]))
+    array([3.])
+    """
+    dz = np.zeros(y.shape)
+    for place in np.ndindex(y.shape):
+        dz[place] = dy[place] * (1 - y[place] ** 2)
+    return _like(y, dz)
 
 
 # --- Correlation and convolution of one picture with one kernel: lesson 04 ------------------------

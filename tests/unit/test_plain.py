@@ -98,6 +98,30 @@ def test_dense_refuses_a_kernel_for_another_number_of_inputs():
         plain.dense_forward(np.ones((2, 3)), np.ones((4, 5)))
 
 
+# --- Activations ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("negative_slope", [0.0, 0.2, -1.0])
+def test_relu_matches_keras_and_finite_differences(negative_slope):
+    z, dy = draw(24, (3, 5), (3, 5))
+
+    def forward(z):
+        return plain.relu_forward(z, negative_slope)
+
+    theirs = np.asarray(keras.ops.leaky_relu(z.astype("float32"), negative_slope))
+    np.testing.assert_allclose(forward(z), theirs, **SINGLE)
+    assert_matches_differences(plain.relu_backward(dy, z, negative_slope), forward, z, dy)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_sigmoid_and_tanh_match_keras_and_finite_differences(name):
+    z, dy = draw(25, (3, 5), (3, 5))
+    forward, backward = getattr(plain, f"{name}_forward"), getattr(plain, f"{name}_backward")
+    theirs = np.asarray(getattr(keras.ops, name)(z.astype("float32")))
+    np.testing.assert_allclose(forward(z), theirs, **SINGLE)
+    assert_matches_differences(backward(dy, forward(z)), forward, z, dy)
+
+
 # --- Correlation and convolution of one picture with one kernel -----------------------------------
 
 
@@ -409,6 +433,12 @@ IMAGES, KERNEL, MAPS = (2, 4, 5, 2), (2, 3, 2, 3), (2, 3, 3, 3)
 CALLS = {
     "dense_forward": [(3, 4), (4, 2), (2,)],
     "dense_backward": [(3, 2), (3, 4), (4, 2)],
+    "relu_forward": [(3, 4), 0.2],
+    "relu_backward": [(3, 4), (3, 4), 0.2],
+    "sigmoid_forward": [(3, 4)],
+    "sigmoid_backward": [(3, 4), (3, 4)],
+    "tanh_forward": [(3, 4)],
+    "tanh_backward": [(3, 4), (3, 4)],
     "correlate2d": [(4, 5), (2, 3)],
     "convolve2d": [(4, 5), (2, 3)],
     "conv2d_forward": [IMAGES, KERNEL, (3,)],

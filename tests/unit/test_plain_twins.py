@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras_reference import assert_close
 
-from cnnlib import kernels, layers, losses, plain
+from cnnlib import activations, kernels, layers, losses, plain
 
 # The plain code adds in float64, the fast one in float32, up to a hundred numbers near 1: 1e-5 of
 # the largest result.
@@ -43,6 +43,26 @@ def test_dense(use_bias):
     assert_close(grads["kernel"], dkernel, what="kernel")
     if use_bias:
         assert_close(grads["bias"], dbias, what="bias")
+
+
+@pytest.mark.parametrize("negative_slope", [0.0, 0.2, 1.5, -1.0])
+def test_relu_with_any_slope_on_the_left(negative_slope):
+    z, dy = draw(3, (4, 6), (4, 6))
+    z[0] = 0, -0.0, 1, -1, 0, 50  # blank pixels under a bias of zero lie on the bend
+    function = activations.relu.with_options(negative_slope=negative_slope)
+    y, cache = function.forward(z)
+    assert_close(y, plain.relu_forward(z, negative_slope))
+    assert_close(function.backward(dy, cache), plain.relu_backward(dy, z, negative_slope))
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_sigmoid_and_tanh(name):
+    z, dy = draw(4, (4, 6), (4, 6))
+    z[0] = 0, -1000, 1000, -30, 30, 5  # far beyond where exp overflows
+    forward, backward = getattr(plain, f"{name}_forward"), getattr(plain, f"{name}_backward")
+    y, cache = activations.get(name).forward(z)
+    assert_close(y, forward(z))
+    assert_close(activations.get(name).backward(dy, cache), backward(dy, forward(z)))
 
 
 CONVOLUTIONS = [
