@@ -39,6 +39,7 @@ NO_HOME = (
 )
 
 SETUP = """\
+# @title Set-up
 # In Colab this installs the library; elsewhere it only looks whether it is there.
 import importlib.util
 
@@ -52,6 +53,7 @@ if library is None or library.origin is None:  # a mere folder of that name has 
             '`pip install "cnnlib[lessons] @ git+{address}@{ref}"`.'
         )"""
 SETUP_WITHOUT_HOME = """\
+# @title Set-up
 # This library has no public home yet, so nothing is installed: this only looks whether it is there.
 import importlib.util
 
@@ -159,6 +161,8 @@ def with_cells(text: str, address: Address, file: str) -> str:
             found[0].source = source
             if kind == "code":
                 found[0].outputs = []
+        if kind == "code":  # folded, in JupyterLab and in Colab: it is nothing to learn from
+            found[0].metadata |= {"jupyter": {"source_hidden": True}, "cellView": "form"}
     return to_text(notebook)
 
 
