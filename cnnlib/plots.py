@@ -33,6 +33,10 @@ __all__ = [
     "kernels",
     "mistakes",
     "model_diagram",
+    "occlusion",
+    "occlusion_maps",
+    "saliency",
+    "saliency_maps",
     "sample_images",
     "sample_predictions",
     "show",
@@ -679,6 +683,255 @@ def _one_image(model: Any, image: Any) -> np.ndarray:
             f"Received shape {np.shape(image)}. One image of many: images[0]"
         )
     return x[np.newaxis]
+
+
+# --- Where the answer comes from ------------------------------------------------------------
+
+
+def saliency(model: Any, images: Any, classes: Any = None) -> np.ndarray:
+    """How fast each pixel changes the answer: the slope of a class's log-odds.
+
+    The log-odds ``log(p / (1 - p))`` of the class's probability p grow with p and have a slope
+    even where p is nearly 1 and its own slope is lost in rounding.
+
+    Parameters
+    ----------
+    model : Sequential
+        It gives probabilities: (batch, classes), or (batch, 1) where a sigmoid gives class 1.
+    images : array_like (n, height, width), (n, height, width, 1) or (n, height, width, 3)
+        As the model was trained on: scaled in the same way.
+    classes : array_like of int (n,), optional
+        Whose probability; what the model answers, where it is not given.
+
+    Returns
+    -------
+    ndarray (n, height, width)
+        At least 0: the size of the slope, the largest of the channels. Large where a little more or
+        less ink would change the answer most.
+
+    Raises
+    ------
+    ValueError
+        For images or classes that do not fit the model, or one that gives no probabilities.
+
+    Source
+    ------
+    K. Simonyan, A. Vedaldi, A. Zisserman: Deep Inside Convolutional Networks, 2013
+    (arXiv:1312.6034), section 3; there of the score before softmax.
+
+    Examples
+    --------
+    >>> from cnnlib import plots
+    >>> model = cnnlib.Sequential([cnnlib.Input((8, 8, 1)), cnnlib.layers.Flatten(),
+    ...                            cnnlib.layers.Dense(3, activation="softmax")])
+    >>> plots.saliency(model, np.ones((5, 8, 8))).shape
+    (5, 8, 8)
+    """
+    x = _model_images(model, images, "saliency")
+    y, caches = model.forward(x)
+    p = _probabilities(y, "saliency").astype(np.float64)
+    chosen = _chosen_classes(p, classes, "saliency")[:, np.newaxis] == np.arange(p.shape[1])
+    # Of all other classes together, not 1 - p: that is 0 in float32 where the model is sure.
+    others = np.where(chosen, 0, p).sum(1, keepdims=True)
+    tiny = np.finfo(np.float32).tiny
+    dp = np.where(chosen, 1 / np.maximum(p, tiny), -1 / np.maximum(others, tiny))
+    if y.shape[1] == 1:  # both columns of p come from this one number
+        dp = dp[:, 1:] - dp[:, :1]
+    dx, _ = model.backward(np.asarray(dp, y.dtype, like=y), caches)
+    return np.abs(_host(dx)).max(axis=-1)
+
+
+def occlusion(
+    model: Any, images: Any, classes: Any = None, patch: int = 7, fill: float = 0.0
+) -> np.ndarray:
+    """By how much a class's probability falls when a square patch covers a part of the image.
+
+    Parameters
+    ----------
+    model, images, classes
+        As in `saliency`.
+    patch : int
+        Side of the square in pixels.
+    fill : float
+        What the patch shows; 0 is paper.
+
+    Returns
+    -------
+    ndarray (n, height, width)
+        At (i, j) for the patch whose middle lies there: the probability without the patch minus the
+        one with it. Below 0 where the patch makes the class likelier.
+
+    Raises
+    ------
+    ValueError
+        As `saliency` does; for a patch that is no positive integer.
+
+    Source
+    ------
+    M. Zeiler, R. Fergus: Visualizing and Understanding Convolutional Networks, 2013
+    (arXiv:1311.2901), section 4.2.
+
+    Examples
+    --------
+    >>> from cnnlib import plots
+    >>> model = cnnlib.Sequential([cnnlib.Input((8, 8, 1)), cnnlib.layers.Flatten(),
+    ...                            cnnlib.layers.Dense(3, activation="softmax")])
+    >>> plots.occlusion(model, np.ones((2, 8, 8)), patch=3).shape
+    (2, 8, 8)
+    """
+    x = _model_images(model, images, "occlusion")
+    patch = positive_int(patch, "patch")
+    p = _probabilities(model.forward(x)[0], "occlusion")
+    chosen = _chosen_classes(p, classes, "occlusion")
+    n, height, width = x.shape[:3]
+    falls = np.empty((n, height, width), p.dtype)
+    for k in range(n):
+        covered = np.repeat(x[k : k + 1], height * width, axis=0)
+        for place, (i, j) in enumerate(np.ndindex(height, width)):
+            top, left = i - patch // 2, j - patch // 2
+            rows, columns = slice(max(top, 0), top + patch), slice(max(left, 0), left + patch)
+            covered[place, rows, columns] = fill
+        likely = _probabilities(model.predict(covered), "occlusion")[:, chosen[k]]
+        falls[k] = p[k, chosen[k]] - likely.reshape(height, width)
+    return falls
+
+
+def saliency_maps(model: Any, images: Any, classes: Any = None) -> "Figure":
+    """Images, and below each its `saliency`: dark where a little ink changes the answer most.
+
+    Parameters
+    ----------
+    model, images, classes
+        As in `saliency`; of more than 8 images the first 8 are drawn.
+
+    Returns
+    -------
+    Figure
+        Above each image the class and its probability. Each map has a scale of its own, from 0 to
+        its largest slope; the dashed line goes around the ink of the image above.
+
+    Raises
+    ------
+    ValueError
+        As `saliency` does.
+
+    Examples
+    --------
+    >>> from cnnlib import plots
+    >>> model = cnnlib.Sequential([cnnlib.Input((8, 8, 1)), cnnlib.layers.Flatten(),
+    ...                            cnnlib.layers.Dense(3, activation="softmax")])
+    >>> len(plots.saliency_maps(model, np.ones((5, 8, 8))).axes[0].images)
+    10
+    """
+    images, classes = _first(images, "saliency_maps"), _first_classes(classes)
+    maps = saliency(model, images, classes)
+    largest = maps.max(axis=(1, 2), keepdims=True)
+    maps = maps / np.where(largest > 0, largest, 1)
+    return _evidence(model, images, classes, maps, "slope / largest slope")
+
+
+def occlusion_maps(
+    model: Any, images: Any, classes: Any = None, patch: int = 7, fill: float = 0.0
+) -> "Figure":
+    """Images, and below each its `occlusion`: dark where a patch takes the probability away.
+
+    Parameters
+    ----------
+    model, images, classes, patch, fill
+        As in `occlusion`; of more than 8 images the first 8 are drawn.
+
+    Returns
+    -------
+    Figure
+        Above each image the class and its probability. All maps have one scale from 0 (also where
+        a patch makes the class likelier) to 1; the dashed line goes around the ink of the image
+        above. A square in the first map is as large as the patch.
+
+    Raises
+    ------
+    ValueError
+        As `occlusion` does.
+
+    Examples
+    --------
+    >>> from cnnlib import plots
+    >>> model = cnnlib.Sequential([cnnlib.Input((8, 8, 1)), cnnlib.layers.Flatten(),
+    ...                            cnnlib.layers.Dense(3, activation="softmax")])
+    >>> len(plots.occlusion_maps(model, np.ones((2, 8, 8)), patch=3).axes[0].images)
+    4
+    """
+    images, classes = _first(images, "occlusion_maps"), _first_classes(classes)
+    maps = occlusion(model, images, classes, patch, fill)
+    return _evidence(model, images, classes, maps, "fall of the probability", patch)
+
+
+def _evidence(
+    model: Any, images: np.ndarray, classes: Any, maps: np.ndarray, label: str, patch: int = 0
+) -> "Figure":
+    """Images in one row, their maps from 0 to 1 in the next."""
+    p = _probabilities(model.forward(_model_images(model, images, "plots"))[0], "plots")
+    chosen = _chosen_classes(p, classes, "plots")
+    count = len(images)
+    with _style():
+        from matplotlib.patches import Rectangle
+
+        fig, ax, corners = _tile_figure(2 * count, count, images.shape[1:3], 1)
+        limits = {"vmin": images.min(), "vmax": max(images.max(), images.min() + 1e-9)}
+        ratio = images.shape[1] / images.shape[2]
+        for k, (x, y) in enumerate(corners[:count]):
+            _tile(ax, images[k], x, y, frame=True, cmap="gray_r", **limits)
+            text = f"{chosen[k]}, {_percent(float(p[k, chosen[k]]))}"
+            ax.text(x + 0.5, y - 0.05, text, ha="center", va="bottom")
+        for k, (x, y) in enumerate(corners[count:]):
+            picture = _tile(ax, maps[k], x, y, frame=True, cmap="Blues", vmin=0, vmax=1)
+            _outline(ax, images[k], x, y)
+            if patch and k == 0:
+                side = patch / images.shape[2]
+                look: dict[str, Any] = {"fill": False, "edgecolor": INK, "linewidth": 1.2}
+                ax.add_patch(Rectangle((x, y + ratio - side), side, side, **look))
+        fig.colorbar(picture, ax=ax, label=label, shrink=0.7)
+        return fig
+
+
+def _outline(ax: Any, image: np.ndarray, x: float, y: float) -> None:
+    """A line around what is darker than half of the darkest ink."""
+    ink = image if image.ndim == 2 else image.mean(-1)
+    middle = (float(ink.min()) + float(ink.max())) / 2
+    if ink.min() == ink.max():
+        return
+    height, width = ink.shape
+    columns = x + (np.arange(width) + 0.5) / width
+    rows = y + (np.arange(height) + 0.5) / width
+    look: dict[str, Any] = {"colors": VERMILLION, "linewidths": 0.9, "linestyles": "dashed"}
+    ax.contour(columns, rows, ink, [middle], **look)
+
+
+def _first(images: Any, caller: str) -> np.ndarray:
+    return _images(images, caller)[:8]
+
+
+def _first_classes(classes: Any) -> Any:
+    return None if classes is None else _classes(classes, "classes")[:8]
+
+
+def _model_images(model: Any, images: Any, caller: str) -> np.ndarray:
+    """Images as the model takes them: (n, height, width, channels), of its float type."""
+    x = _images(images, caller)
+    x = x if x.ndim == 4 else x[..., np.newaxis]
+    expected = model.input_shape[1:]
+    if x.shape[1:] != expected or len(x) == 0:
+        raise ValueError(
+            f"{caller} expects images of the model's shape, (n, {', '.join(map(str, expected))}). "
+            f"Received shape {np.shape(images)}. One image: images[:1]"
+        )
+    return x.astype(model.dtype)
+
+
+def _chosen_classes(p: np.ndarray, classes: Any, caller: str) -> np.ndarray:
+    """The class to look at in each row of probabilities: given, or the likeliest."""
+    if classes is None:
+        return p.argmax(1)
+    return _answers(classes, p, caller)[0]
 
 
 # --- The model ------------------------------------------------------------------------------

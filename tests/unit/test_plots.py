@@ -369,6 +369,151 @@ def test_feature_maps_refuse(lenet):
         plots.feature_maps(flat, image)
 
 
+# --- Where the answer comes from ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A network for 6 x 5 images with random biases too, in float64 for differences."""
+    cnnlib.utils.set_random_seed(4)
+    model = cnnlib.Sequential(
+        [
+            cnnlib.Input((6, 5, 1)),
+            layers.Conv2D(3, 3, activation="tanh", dtype="float64"),
+            layers.Flatten(dtype="float64"),
+            layers.Dense(4, activation="softmax", dtype="float64"),
+        ]
+    )
+    rng = np.random.default_rng(4)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    return model
+
+
+def log_odds(model, x, k):
+    p = model(x)[0]
+    return np.log(p[k] / (p.sum() - p[k]))
+
+
+@pytest.mark.parametrize("given", [None, [2, 0]])
+def test_saliency_is_the_slope_of_the_log_odds(small, given):
+    images = np.random.default_rng(5).uniform(size=(2, 6, 5))
+    found = plots.saliency(small, images, given)
+    assert found.shape == (2, 6, 5)
+    classes = small(images[..., None]).argmax(1) if given is None else given
+    h = 1e-5
+    for (n, i, j), slope in np.ndenumerate(found):
+        step = np.zeros((1, 6, 5, 1))
+        step[0, i, j] = h
+        x = images[n : n + 1, ..., None]
+        above, below = (log_odds(small, x + sign * step, classes[n]) for sign in (1, -1))
+        assert slope == pytest.approx(abs(above - below) / (2 * h), abs=1e-6)
+
+
+def test_saliency_of_a_sigmoid_is_that_of_two_softmax_outputs():
+    """One output z with a sigmoid is a softmax over (0, z)."""
+    one = cnnlib.Sequential(
+        [cnnlib.Input((3, 4, 1)), layers.Flatten(), layers.Dense(1, activation="sigmoid")]
+    )
+    two = cnnlib.Sequential(
+        [cnnlib.Input((3, 4, 1)), layers.Flatten(), layers.Dense(2, activation="softmax")]
+    )
+    kernel, bias = np.random.default_rng(6).normal(size=(12, 1)), np.ones(1)
+    one.set_weights([kernel, bias])
+    two.set_weights([np.hstack([0 * kernel, kernel]), np.append(0, bias)])
+    images = np.random.default_rng(7).uniform(size=(3, 3, 4))
+    for classes in (None, [0, 1, 0]):
+        ours, theirs = (plots.saliency(model, images, classes) for model in (one, two))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    np.testing.assert_allclose(ours[0], np.abs(kernel).reshape(3, 4), rtol=1e-4)
+
+
+def test_saliency_does_not_vanish_where_the_model_is_sure():
+    model = cnnlib.Sequential(
+        [cnnlib.Input((3, 4, 1)), layers.Flatten(), layers.Dense(3, activation="softmax")]
+    )
+    model.set_weights([np.random.default_rng(6).normal(size=(12, 3)), np.array([40.0, 0, 0])])
+    image = np.ones((1, 3, 4))
+    assert model(image[..., None])[0, 0] == 1, "rounded to 1: its own slope is 0"
+    assert (plots.saliency(model, image) > 0.01).all()
+
+
+def test_saliency_takes_the_largest_of_three_channels(lenet):
+    model = cnnlib.Sequential(
+        [cnnlib.Input((3, 4, 3)), layers.Flatten(), layers.Dense(1, activation="sigmoid")]
+    )
+    weights = np.random.default_rng(6).normal(size=(36, 1))
+    model.set_weights([weights, np.zeros(1)])
+    found = plots.saliency(model, np.ones((1, 3, 4, 3)), [1])
+    np.testing.assert_allclose(found[0], np.abs(weights).reshape(3, 4, 3).max(-1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("patch", [1, 2, 3, 20])
+def test_occlusion_is_what_covering_by_hand_gives(small, patch):
+    images = np.random.default_rng(8).uniform(size=(2, 6, 5))
+    kept = images.copy()
+    found = plots.occlusion(small, images, [1, 3], patch, fill=0.5)
+    np.testing.assert_array_equal(images, kept)
+    for n, k in enumerate([1, 3]):
+        before = small(images[n : n + 1, ..., None])[0, k]
+        for i, j in np.ndindex(6, 5):
+            covered = images[n].copy()
+            for row, column in np.ndindex(6, 5):
+                down, right = row - (i - patch // 2), column - (j - patch // 2)
+                if 0 <= down < patch and 0 <= right < patch:
+                    covered[row, column] = 0.5
+            after = small(covered[None, ..., None])[0, k]
+            assert found[n, i, j] == pytest.approx(before - after, abs=1e-12)
+
+
+@pytest.mark.parametrize("draw", [plots.saliency_maps, plots.occlusion_maps])
+def test_maps_stand_below_their_images_with_class_and_probability(lenet, digits, draw):
+    x, y = digits
+    fig = draw(lenet, x[:3], y[:3])
+    ax, bar = fig.axes
+    assert len(ax.images) == 6
+    p = lenet.predict(x[:3])
+    for k in range(3):
+        np.testing.assert_array_equal(ax.images[k].get_array(), x[k, ..., 0])
+        assert texts(ax)[k] == f"{y[k]}, {100 * p[k, y[k]]:.0f} %"
+        assert ax.images[3 + k].get_clim() == (0, 1)
+    maps = plots.saliency if draw is plots.saliency_maps else plots.occlusion
+    expected = maps(lenet, x[:3], y[:3])[1]
+    if draw is plots.saliency_maps:
+        expected = expected / expected.max()
+        assert bar.get_ylabel() == "slope / largest slope"
+    np.testing.assert_allclose(ax.images[4].get_array(), expected, atol=1e-7)
+
+
+def test_maps_of_many_images_of_empty_paper_and_of_colours():
+    model = cnnlib.Sequential(
+        [cnnlib.Input((6, 9, 3)), layers.Flatten(), layers.Dense(2, activation="softmax")]
+    )
+    images = np.random.default_rng(3).uniform(size=(10, 6, 9, 3))
+    images[0] = 0
+    for draw in (plots.saliency_maps, plots.occlusion_maps):
+        assert len(draw(model, images, np.zeros(10, int)).axes[0].images) == 16
+
+
+def test_maps_refuse(lenet, digits):
+    x, y = digits
+    flat = cnnlib.Sequential([cnnlib.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10)])
+    for maps in (plots.saliency, plots.occlusion, plots.saliency_maps, plots.occlusion_maps):
+        with pytest.raises(ValueError, match=r"model's shape, \(n, 28, 28, 1\).*\(2, 27, 28\)"):
+            maps(lenet, np.zeros((2, 27, 28)))
+        with pytest.raises(ValueError, match="One image: images"):
+            maps(lenet, x[:0])
+        with pytest.raises(ValueError, match=r"expects images \(n, height, width\)"):
+            maps(lenet, x[0, ..., 0])
+        with pytest.raises(ValueError, match="logits, put them through"):
+            maps(flat, x[:2] - 5)
+        with pytest.raises(ValueError, match="labels from 0 to 9.*Received labels from 3 to 10"):
+            maps(lenet, x[:2], [3, 10])
+        with pytest.raises(ValueError, match="1 labels, 2 probabilities"):
+            maps(lenet, x[:2], y[:1])
+    with pytest.raises(ValueError, match="patch: expected a positive integer"):
+        plots.occlusion(lenet, x[:2], patch=0)
+
+
 # --- The model ------------------------------------------------------------------------------
 
 

@@ -1,0 +1,286 @@
+"""Lesson 08: counting which class is taken for which, and a choice that chance did not make."""
+
+from typing import Any
+
+import numpy as np
+
+from cnnlib.lessons import messages
+from cnnlib.lessons.exercise import Exercise, Question, Verdict
+
+LESSON = "08_mnist_cnn"
+
+TEXTS = {
+    # --- confusion(y_true, y_answer, classes) ---
+    "confusion.solved": "The diagonal holds what is right; everything beside it says which digit "
+    "was taken for which. Next: the matrix of your own network.",
+    "confusion.hint.1": "Start from `np.zeros((classes, classes), int)`, whatever digits occur. "
+    "Which cell does one example belong to?",
+    "confusion.hint.2": "Example n belongs to row `y_true[n]` and column `y_answer[n]`: add 1 "
+    "there, for each example in a loop.",
+    "confusion.hint.3": "`for true, answer in zip(y_true, y_answer): counts[true, answer] += 1`",
+    "confusion.swapped": "rows and columns are swapped: a row is a true class, a column an answer.",
+    "confusion.by_column": "each column is divided by its sum. That is the share of each "
+    "*answer*; here plain counts are asked for.",
+    "confusion.by_row": "each row is divided by its sum. That is the share of each true class; "
+    "here plain counts are asked for.",
+    "confusion.shares": "the counts are divided by the number of examples; return the counts.",
+    "confusion.repeats": "a pair that occurs several times is counted once: `counts[a, b] += 1` "
+    "with whole arrays adds 1 to each cell that is named, however often it is named.",
+    "confusion.only_mistakes": "the diagonal is empty. Right answers are counted too, where row "
+    "and column are the same class.",
+    "confusion.only_right": "only right answers are counted; each mistake has a cell beside the "
+    "diagonal.",
+    "confusion.size": "the size comes from the classes that occur. A class may be absent: the "
+    "shape is always (classes, classes).",
+    "confusion.overflow": "uint8 labels overflow: 20 * 13 is 4 in uint8. Turn the labels into int "
+    "before you compute with them.",
+    # --- choose(sizes, validation, test) ---
+    "choose.solved": "Validation digits choose, several seeds show the noise, and the test digits "
+    "were not looked at: so what they say later is honest. Next: open the test set, once.",
+    "choose.hint.1": "Only one of the two tables may take part in a choice. Which? What is the "
+    "other one still worth if it takes part too?",
+    "choose.hint.2": "A row holds the seeds of one size: `validation.mean(axis=1)` gives a mean "
+    "for each size, and the row's `std()` says how far chance alone moves it.",
+    "choose.hint.3": "Take the best mean, and that row's std as noise. Every size whose mean is at "
+    "least best minus noise is as good; return the first of them.",
+    "choose.test_set": "Not quite: with other test accuracies you choose another size, so the test "
+    "set took part in the choice. It would praise what it chose itself: leave it closed.",
+    "choose.one_seed": "Not quite: with the same seeds in another order you choose another size, "
+    "so a single seed decides. Chance made that one good: take the mean over all seeds.",
+    "choose.best_run": "Not quite: you compare the best run of each size. The luckiest seed says "
+    "most about luck: compare means over the seeds.",
+    "choose.noise": "Not quite: you take the highest mean, also where it leads by less than the "
+    "seeds differ among themselves. Such a lead is noise: then the smallest size wins.",
+    "choose.largest": "Not quite: of the sizes that are equally good you take the largest. What "
+    "speaks for the larger network, if it is not better?",
+    "choose.smallest": "Not quite: you always take the smallest size, also where another one leads "
+    "by far more than noise.",
+    "choose.worst": "Not quite: you choose the lowest mean; these numbers are accuracies, where "
+    "more is better.",
+    "choose.wrong_axis": "Not quite: the mean runs over the sizes. Axis 1 holds the seeds: average "
+    "along it, so that each size keeps one number.",
+    "choose.index": "Not quite: this is the place in the list. Return the size that stands there.",
+    # --- Quiz ---
+    "quiz.mnist_row": "In a confusion matrix (rows: true classes) the cell in row 4, column 9 "
+    "holds 6. What does it say?",
+    "quiz.mnist_row.1": "Six nines were read as fours",
+    "quiz.mnist_row.2": "Six fours were read as nines",
+    "quiz.mnist_row.3": "Six digits were either a four or a nine",
+    "quiz.mnist_row.why": "The row is what the digit is, the column what the network said. The "
+    "nines that were read as fours stand in row 9, column 4.",
+    "quiz.mnist_test": "You train 30 variants and report the best accuracy on the test set. What "
+    "is wrong with that number?",
+    "quiz.mnist_test.1": "It is too high: a part of the best variant's lead is luck",
+    "quiz.mnist_test.2": "Nothing, as no network was trained on the test set",
+    "quiz.mnist_test.3": "It is too low: a mean over the variants would be fairer",
+    "quiz.mnist_test.why": "Choosing is a way of learning, too. What was chosen on some digits has "
+    "to be judged on others.",
+    "quiz.mnist_threshold": "You raise the confidence threshold. What happens?",
+    "quiz.mnist_threshold.1": "Coverage rises, and mistakes get rarer",
+    "quiz.mnist_threshold.2": "Coverage falls, and all digits are now read correctly",
+    "quiz.mnist_threshold.3": "Coverage falls, and the answers that remain are more often right",
+    "quiz.mnist_threshold.why": "Fewer digits are answered, and those left out are mostly the "
+    "doubtful ones. A few mistakes are made with a probability near 1: no threshold stops them.",
+    "quiz.mnist_saliency": "What does a saliency map show at a pixel?",
+    "quiz.mnist_saliency.1": "How dark this pixel is",
+    "quiz.mnist_saliency.2": "How fast the answer changes when this pixel does",
+    "quiz.mnist_saliency.3": "How much a weight has to change there",
+    "quiz.mnist_saliency.why": "It is the size of dx at the first layer: a gradient by the image, "
+    "while the weights stay as they are.",
+}
+
+# --- confusion ----------------------------------------------------------------------------------
+
+# (examples, classes, highest class that occurs)
+SIZES = [(30, 3, 2), (40, 5, 4), (25, 4, 2), (60, 20, 19)]
+
+
+def _confusion_cases() -> list[tuple]:
+    rng = np.random.default_rng(8)
+    cases = []
+    for n, classes, highest in SIZES:
+        kind = "uint8" if classes == 20 else "int64"
+        true = rng.integers(0, highest + 1, size=n).astype(kind)
+        answer = np.where(rng.random(n) < 0.6, true, (true + 1) % (highest + 1)).astype(kind)
+        true[:2], answer[:2] = highest, (highest, 0)  # the highest class does occur
+        cases.append((true, answer, classes))
+    return cases
+
+
+def _confusion(y_true, y_answer, classes):  # type: ignore[no-untyped-def]
+    counts = np.zeros((classes, classes), int)
+    for true, answer in zip(y_true, y_answer, strict=True):
+        counts[true, answer] += 1
+    return counts
+
+
+def _repeats(y_true, y_answer, classes):  # type: ignore[no-untyped-def]
+    counts = np.zeros((classes, classes), int)
+    counts[y_true, y_answer] += 1
+    return counts
+
+
+def _overflow(y_true, y_answer, classes):  # type: ignore[no-untyped-def]
+    places = (y_true * y_true.dtype.type(classes) + y_answer).astype(int)
+    return np.bincount(places, minlength=classes**2).reshape(classes, classes)
+
+
+def _beside(y_true, y_answer, classes):  # type: ignore[no-untyped-def]
+    counts = _confusion(y_true, y_answer, classes)
+    return counts - np.diag(np.diag(counts))
+
+
+def _shares(axis):  # type: ignore[no-untyped-def]
+    def shares(*case):  # type: ignore[no-untyped-def]
+        counts = _confusion(*case)
+        with np.errstate(invalid="ignore"):  # a class that is absent: 0 / 0
+            return counts / counts.sum(axis, keepdims=True)
+
+    return shares
+
+
+# --- choose -------------------------------------------------------------------------------------
+
+# Per table: sizes, validation accuracies (sizes, seeds) and test accuracies in percent. What is far
+# apart is so by many times the spread of the seeds, and what is near lies well inside it: any
+# sensible measure of noise leads to the same size. The test set would choose another one each time.
+_SPREAD = {3: (0.1, -0.5, 0.4), 4: (0.3, -0.6, 0.5, -0.2)}
+_LUCKY = ((80.2, 80.5, 79.9), (94.6, 95.0, 95.4), (97.0, 88.0, 88.5))
+TABLES: list[tuple] = [
+    ((4, 8, 16, 32), (91.0, 95.0, 92.0, 90.0), (95.5, 92.0, 91.0, 93.0), 3),
+    ((6, 8, 12, 24, 48), (88.0, 92.0, 95.0, 95.08, 95.04), (90.0, 96.0, 93.0, 93.0, 93.5), 4),
+    ((3, 5, 20), _LUCKY, (96.0, 93.0, 92.0), 3),
+    ((8, 64), (93.0, 97.0), (97.0, 96.0), 4),
+]
+
+
+def _choose_cases() -> list[tuple]:
+    cases = []
+    for sizes, validation, test, seeds in TABLES:
+        spread = np.array(_SPREAD[seeds])
+        rows = np.array(validation)
+        rows = rows if rows.ndim == 2 else rows[:, None] + spread
+        cases.append((sizes, rows, np.array(test)[:, None] + spread[::-1]))
+    return cases
+
+
+def _choose(sizes, validation, test):  # type: ignore[no-untyped-def]
+    means = validation.mean(axis=1)
+    best = means.argmax()
+    as_good = means >= means[best] - validation[best].std()
+    return sizes[as_good.argmax()]
+
+
+def _largest(sizes, validation, test):  # type: ignore[no-untyped-def]
+    means = validation.mean(axis=1)
+    best = means.argmax()
+    return sizes[np.flatnonzero(means >= means[best] - validation[best].std())[-1]]
+
+
+class Choice(Exercise):
+    """A choice that must not depend on the test set, on one seed or on noise.
+
+    What it depends on is found by asking again: with other test accuracies, and with the seeds in
+    another order.
+    """
+
+    def examine(self, *functions: Any) -> Verdict:
+        """Try the learner's function on all tables, and on changed ones where it chose wrongly."""
+        verdict = super().examine(*functions)
+        if verdict.diagnosis != "numbers":
+            return verdict
+        mistake = self._mistake(functions[0])
+        if mistake is None:
+            return verdict
+        return Verdict(mistake, messages.text(f"{self.name}.{mistake}"))
+
+    def _recognised(self, trials: list) -> None:
+        """Nothing: `examine` asks again instead."""
+
+    def _mistake(self, function: Any) -> str | None:
+        cases = self.cases()
+        chosen = [self._answer(function, case) for case in cases]
+        if all(0 <= c < len(case[0]) for c, case in zip(chosen, cases, strict=True)):
+            return "index"
+        for (sizes, validation, test), choice in zip(cases, chosen, strict=True):
+            for k in range(1, len(sizes)):
+                if self._answer(function, (sizes, validation, np.roll(test, k, axis=0))) != choice:
+                    return "test_set"
+        for (sizes, validation, test), choice in zip(cases, chosen, strict=True):
+            for k in range(1, validation.shape[1]):
+                moved = (sizes, np.roll(validation, k, axis=1), np.roll(test, k, axis=1))
+                if self._answer(function, moved) != choice:
+                    # A mean over the wrong axis depends on the order as well.
+                    wrong_axis = dict(self.mistakes["size"])["wrong_axis"]
+                    same = [self._answer(wrong_axis, case) for case in cases] == chosen
+                    return "wrong_axis" if same else "one_seed"
+        for mistake, rule in self.mistakes["size"]:
+            asked = mistake in ("test_set", "one_seed")  # above, in a better way
+            if not asked and [self._answer(rule, case) for case in cases] == chosen:
+                return mistake
+        return None
+
+    @staticmethod
+    def _answer(function: Any, case: tuple) -> int:
+        """What the function chooses, -1 for an error."""
+        sizes, validation, test = case
+        try:
+            return int(function(sizes, validation.copy(), test.copy()))
+        except Exception:  # a learner's function may fail in any way
+            return -1
+
+
+EXERCISES = [
+    Exercise(
+        name="confusion",
+        section="Your turn: which digit is taken for which?",
+        arguments=("y_true", "y_answer", "classes"),
+        results=("counts",),
+        cases=_confusion_cases,
+        solution=_confusion,
+        mistakes={
+            "counts": [
+                ("swapped", lambda t, a, classes: _confusion(a, t, classes)),
+                ("repeats", _repeats),
+                ("overflow", _overflow),
+                ("by_column", _shares(0)),
+                ("by_column", lambda *case: np.nan_to_num(_shares(0)(*case))),
+                ("by_row", _shares(1)),
+                ("by_row", lambda *case: np.nan_to_num(_shares(1)(*case))),
+                ("shares", lambda *case: _confusion(*case) / len(case[0])),
+                ("only_mistakes", _beside),
+                ("only_right", lambda *case: np.diag(np.diag(_confusion(*case)))),
+                ("only_right", lambda *case: np.diag(_confusion(*case))),
+                ("size", lambda t, a, classes: _confusion(t, a, int(max(t.max(), a.max())) + 1)),
+            ]
+        },
+    ),
+    Choice(
+        name="choose",
+        section="Your turn: choose a size",
+        arguments=("sizes", "validation", "test"),
+        results=("size",),
+        cases=_choose_cases,
+        solution=_choose,
+        mistakes={
+            "size": [
+                ("index", lambda s, v, t: s.index(_choose(s, v, t))),
+                ("test_set", lambda s, v, t: s[t.mean(axis=1).argmax()]),
+                ("one_seed", lambda s, v, t: s[v[:, 0].argmax()]),
+                ("wrong_axis", lambda s, v, t: s[v.mean(axis=0).argmax() % len(s)]),
+                ("best_run", lambda s, v, t: s[v.max(axis=1).argmax()]),
+                ("noise", lambda s, v, t: s[v.mean(axis=1).argmax()]),
+                ("largest", _largest),
+                ("smallest", lambda s, v, t: s[0]),
+                ("worst", lambda s, v, t: s[v.mean(axis=1).argmin()]),
+            ]
+        },
+    ),
+]
+
+QUIZ = [
+    Question("mnist_row", right=2),
+    Question("mnist_test", right=1),
+    Question("mnist_threshold", right=3),
+    Question("mnist_saliency", right=2),
+]
