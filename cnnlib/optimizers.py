@@ -216,7 +216,8 @@ class Adam(Optimizer):
     """Running means m of g and v of g**2, both corrected for their start at zero.
 
     ``p -= rate * sqrt(1 - beta_2**t) / (1 - beta_1**t) * m / (sqrt(v) + epsilon)``, t from 1.
-    Source: Kingma and Ba, arXiv:1412.6980 (the form before its section 2.1's 'epsilon hat').
+    Source: Kingma and Ba, arXiv:1412.6980, the form just before section 2.1: its epsilon is the
+    'epsilon hat' there, not that of Algorithm 1.
     """
 
     def __init__(
