@@ -101,6 +101,11 @@ def table(language: str = "en") -> dict[str, str]:
     return dict(_tables[language])
 
 
+def forget_english() -> None:
+    """Collect the English texts anew when they are next asked for: a lesson was registered."""
+    _tables.pop("en", None)
+
+
 def add(language: str, texts: Mapping[str, str]) -> None:
     """Add or extend a translation, which may be partial.
 

@@ -3,6 +3,7 @@
 import doctest
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,17 @@ def test_every_make_target_that_a_page_names_exists():
     for page in PAGES:
         for target in re.findall(r"`make ([a-z-]+)", page.read_text("utf-8")):
             assert target in targets, f"{page.name}: make {target}"
+
+
+def test_the_glossary_has_every_word_that_a_lesson_introduces_with_its_lesson():
+    tables = tomllib.loads((ROOT / "notebooks" / "terms.toml").read_text("utf-8"))
+    introduced = {
+        (term.casefold(), lesson)
+        for lesson, terms in tables.items()
+        for term in terms
+        if term != "symbols"
+    }
+    text = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+    entries = re.findall(r"(?m)^- \*\*(.+?)\*\*: .+\(\.\./notebooks/(\w+)\.ipynb\)$", text)
+    assert {(term.casefold(), lesson) for term, lesson in entries} == introduced
+    assert [term.casefold() for term, _ in entries] == sorted(t.casefold() for t, _ in entries)

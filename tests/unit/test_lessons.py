@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from cnnlib import lessons
 from cnnlib.lessons import asking, checking, exercises, messages
+from cnnlib.lessons.exercise import Question
 from learners.dense import backward_with, loop_forward
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -435,6 +437,75 @@ def test_a_report_refuses_another_suffix_and_an_unknown_lesson(tmp_path):
         lessons.report(tmp_path / "me.pdf")
     with pytest.raises(ValueError, match="unknown lesson: '77'"):
         lessons.report(tmp_path / "me.csv", lesson="77")
+
+
+# --- A teacher's own exercises ---------------------------------------------------------------
+
+
+def own_lesson(**changes):
+    """A lesson as a teacher's file holds it."""
+    texts = {
+        "doubled.solved": "It is twice as much.",
+        "doubled.hint.1": "Add it to itself.",
+        "doubled.squared": "it is squared.",
+        "quiz.twice": "Twice 3?",
+        "quiz.twice.1": "6",
+        "quiz.twice.2": "9",
+        "quiz.twice.why": "3 + 3.",
+    }
+    exercise = exercises.Exercise(
+        name="doubled",
+        section="Twice",
+        arguments=("x",),
+        results=("y",),
+        cases=lambda: [(3.0,), (-0.5,)],
+        solution=lambda x: 2 * x,
+        mistakes={"y": [("squared", lambda x: x * x)]},
+    )
+    question = Question("twice", right=1)
+    holds = {"LESSON": "X1_mine", "TEXTS": texts, "EXERCISES": [exercise], "QUIZ": [question]}
+    return SimpleNamespace(**(holds | changes))
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """Forget afterwards what a test registers."""
+    monkeypatch.setattr(exercises, "_registered", [])
+    exercises.modules.cache_clear()
+    yield
+    exercises.modules.cache_clear()
+
+
+def test_a_teachers_own_lesson_is_checked_asked_and_reported(registry, said, capsys, tmp_path):
+    lessons.register(own_lesson())
+    lessons.register(own_lesson())  # a cell that is run twice
+    assert said("doubled", lambda x: x + x)[0].endswith("It is twice as much.")
+    assert said("doubled", lambda x: x * x)[1] == "squared"
+    lessons.hint("doubled")
+    assert "Add it to itself." in capsys.readouterr().out
+    lessons.quiz("X1")
+    assert "Twice 3?" in capsys.readouterr().out
+    lessons.report(tmp_path / "r.csv", lesson="X1_mine")
+    assert "0 of 1 exercises" in capsys.readouterr().out
+    assert said("dense_forward", loop_forward)[1] == "right"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"EXERCISES": [BY_NAME["dense_forward"]]},
+            r"taken by another lesson: \['dense_forward'\]",
+        ),
+        ({"TEXTS": {"doubled.solved": "yes"}}, r"lacks these texts: \['doubled.squared', 'quiz"),
+    ],
+)
+def test_a_lesson_that_is_not_complete_is_refused(registry, changes, words):
+    with pytest.raises(ValueError, match=words):
+        lessons.register(own_lesson(**changes))
+    with pytest.raises(ValueError, match=r"Missing: \['LESSON', 'TEXTS', 'EXERCISES', 'QUIZ'\]"):
+        lessons.register(3)
+    assert lessons.check is not None and "X1_mine" not in [m.LESSON for m in exercises.modules()]
 
 
 # --- Quiz and predictions --------------------------------------------------------------------

@@ -8,6 +8,8 @@ A file holds
   question ``quiz.KEY``, ``quiz.KEY.1``, ``quiz.KEY.2``, ... (the answers) and ``quiz.KEY.why``;
 - ``EXERCISES``, a list of `Exercise`;
 - ``QUIZ``, a list of `Question`.
+
+A teacher's own file, anywhere, holds the same and is made known by `register`.
 """
 
 import functools
@@ -15,6 +17,7 @@ import importlib
 import pkgutil
 from typing import Any
 
+from cnnlib.lessons import messages
 from cnnlib.lessons.exercise import Exercise
 from cnnlib.utils import unknown_name
 
@@ -24,7 +27,57 @@ def modules() -> tuple[Any, ...]:
     """The files of this folder as modules, in the order of their lessons."""
     names = [module.name for module in pkgutil.iter_modules(__path__)]
     found = [importlib.import_module(f"{__name__}.{name}") for name in names]
-    return tuple(sorted(found, key=lambda module: module.LESSON))
+    return tuple(sorted([*found, *_registered], key=lambda module: module.LESSON))
+
+
+def register(module: Any) -> None:
+    """Make a lesson of your own known: its exercises, hints, quiz and texts.
+
+    Parameters
+    ----------
+    module : module
+        Holds LESSON, TEXTS, EXERCISES and QUIZ, as a file of `cnnlib/lessons/exercises/` does.
+        Registering a lesson of the same name again replaces it, so a cell can be run twice.
+
+    Raises
+    ------
+    ValueError
+        Where one of the four is missing, a text is missing, or a name is taken already.
+
+    Examples
+    --------
+    See docs/teaching.md, 'A check of your own'.
+    """
+    missing = [
+        name for name in ("LESSON", "TEXTS", "EXERCISES", "QUIZ") if not hasattr(module, name)
+    ]
+    if missing:
+        raise ValueError(
+            f"register expects a module with LESSON, TEXTS, EXERCISES and QUIZ. Missing: {missing}"
+        )
+    others = [m for m in modules() if m not in _registered or m.LESSON != module.LESSON]
+    taken = {exercise.name for m in others for exercise in m.EXERCISES}
+    texts = {key for m in others for key in m.TEXTS}
+    if clash := sorted({e.name for e in module.EXERCISES} & taken | module.TEXTS.keys() & texts):
+        raise ValueError(
+            f"register: these names are taken by another lesson: {clash}. Choose others"
+        )
+    needed = {f"{e.name}.solved" for e in module.EXERCISES}
+    needed |= {
+        f"{e.name}.{mistake}"
+        for e in module.EXERCISES
+        for rules in e.mistakes.values()
+        for mistake, _ in rules
+    }
+    needed |= {f"quiz.{q.key}{end}" for q in module.QUIZ for end in ("", ".1", ".2", ".why")}
+    if absent := sorted(needed - module.TEXTS.keys()):
+        raise ValueError(f"register: {module.LESSON} lacks these texts: {absent}")
+    _registered[:] = [m for m in _registered if m.LESSON != module.LESSON] + [module]
+    modules.cache_clear()
+    messages.forget_english()
+
+
+_registered: list[Any] = []
 
 
 def find(name: str) -> tuple[Exercise, str]:
