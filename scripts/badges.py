@@ -5,7 +5,8 @@
     python scripts/badges.py --check                           only say what differs (exit 1)
 
 In a notebook the cell tagged `badges` (markdown) and the one tagged `setup` (code) belong to this
-script. The address is `[project.urls] Source`, the tag or branch `[tool.cnnlib] ref`.
+script, and so do the badges of the course page, notebooks/README.md. The address is
+`[project.urls] Source`, the tag or branch `[tool.cnnlib] ref`.
 
 While the owner is the placeholder nothing is ever installed from it: no GitHub user can have an
 underscore in this place, so no stranger can take the name, and still nobody should ask for it.
@@ -172,6 +173,15 @@ def with_citation(text: str, address: Address) -> str:
     return re.sub(r"(?m)^repository-code: .*$", line, text)
 
 
+def with_course_page(text: str, address: Address) -> str:
+    """Return the text of notebooks/README.md with another address in its badges."""
+    repo = f"{address.owner}/{address.name}"
+    colab = rf"\g<1>{repo}/blob/{address.ref}/notebooks/"
+    text = re.sub(r"(colab\.research\.google\.com/github/)[^)\s]*?/notebooks/", colab, text)
+    binder = rf"\g<1>{repo}/{address.ref}?labpath="
+    return re.sub(r"(mybinder\.org/v2/gh/)[^)\s]*?\?labpath=", binder, text)
+
+
 def wanted(root: Path, repo: str | None = None, ref: str | None = None) -> dict[Path, str]:
     """Return what every file that holds the address should hold.
 
@@ -197,6 +207,8 @@ def wanted(root: Path, repo: str | None = None, ref: str | None = None) -> dict[
     texts = {pyproject: with_address(before, address)}
     citation = root / "CITATION.cff"
     texts[citation] = with_citation(citation.read_text("utf-8"), address)
+    page = root / "notebooks" / "README.md"
+    texts[page] = with_course_page(page.read_text("utf-8"), address)
     for path in notebooks_in([root / "notebooks"]):
         file = path.relative_to(root).as_posix()
         texts[path] = with_cells(path.read_text("utf-8"), address, file)

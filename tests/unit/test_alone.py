@@ -122,6 +122,7 @@ def setup_of(repo, folder):
     (folder / "notebooks").mkdir(parents=True)
     for name in ("pyproject.toml", "CITATION.cff"):
         shutil.copy(ROOT / name, folder)
+    shutil.copy(ROOT / "notebooks" / "README.md", folder / "notebooks")
     copy = shutil.copy(LESSON, folder / "notebooks")
     sys.path.insert(0, str(ROOT / "scripts"))
     try:

@@ -41,7 +41,7 @@ def project(script, tmp_path, capsys):
     for name in ("pyproject.toml", "CITATION.cff"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "notebooks").mkdir()
-    for path in NOTEBOOKS:
+    for path in [*NOTEBOOKS, ROOT / "notebooks" / "README.md"]:
         shutil.copy(path, tmp_path / "notebooks")
     assert script.main([], tmp_path) == 0, capsys.readouterr().err
     capsys.readouterr()
@@ -65,6 +65,15 @@ def assert_consistent(root, source, ref):
     """Assert that all copies of the address in a project are this one."""
     assert address(root) == (source, ref)
     repo = source.removeprefix("https://github.com/")
+    page = (root / "notebooks" / "README.md").read_text("utf-8")
+    assert re.findall(r"\((https://(?:colab|mybinder)[^)]*)\)", page) == [
+        link
+        for name in re.findall(r"(?m)^\| \[[^]]*\]\((\w+\.ipynb)\)", page)
+        for link in (
+            f"{COLAB}{repo}/blob/{ref}/notebooks/{name}",
+            f"{BINDER}{repo}/{ref}?labpath=notebooks/{name}",
+        )
+    ]
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         file = f"notebooks/{path.name}"
         links = re.findall(r"\]\((\S+?)\)", cell(root, path.name, "badges"))

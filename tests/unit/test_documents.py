@@ -1,17 +1,22 @@
 """What the README and the pages under docs/ promise: code that runs, links that lead somewhere."""
 
+import contextlib
 import doctest
+import io
 import re
 import subprocess
 import tomllib
+import types
 from pathlib import Path
 
 import pytest
 
 import cnnlib
+from cnnlib.lessons import exercises
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(path for path in ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [ROOT / "notebooks" / "README.md"]
 
 
 def test_the_first_program_of_the_readme_runs(tmp_path, monkeypatch, capsys):
@@ -25,17 +30,37 @@ def test_the_first_program_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert "epoch 5/5" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", ["shapes.md"])
-def test_examples_of_a_page_run(page):
+def run_examples(page, count, **names):
+    """Run the lines of a page that begin with >>>."""
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     text = (ROOT / "docs" / page).read_text("utf-8").replace("```", "")
-    test = doctest.DocTestParser().get_doctest(text, {}, page, page, 0)
-    assert len(test.examples) > 5
+    test = doctest.DocTestParser().get_doctest(text, names, page, page, 0)
+    assert len(test.examples) >= count
     failures, _ = doctest.DocTestRunner(optionflags=flags).run(test)
     assert failures == 0
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_shapes_on_the_page_are_those_of_the_library():
+    run_examples("shapes.md", 10)
+
+
+def test_the_check_of_a_teachers_own_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(exercises, "_registered", [])
+    page = (ROOT / "docs" / "teaching.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    my_checks = types.ModuleType("my_checks")
+    exec(next(block for block in blocks if "LESSON =" in block), my_checks.__dict__)
+    run_examples("teaching.md", 4, my_checks=my_checks)
+    (tmp_path / "handed-in").mkdir()
+    (tmp_path / "results.csv").rename(tmp_path / "handed-in" / "one.csv")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(next(block for block in blocks if "Counter" in block), {})
+    assert printed.getvalue() == "   1  standardize: no_spread\n"
+    exercises.modules.cache_clear()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_to_files_lead_to_files_of_the_repository(page):
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
