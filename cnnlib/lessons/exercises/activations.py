@@ -56,6 +56,8 @@ TEXTS = {
     "layers; layer 2 comes after it and never meets it.",
     "two_layer_gradients.slope_skipped": "the slope of the activation is skipped: this is dy1. "
     "Multiply it by `1 - y1**2`, place by place.",
+    "two_layer_gradients.brackets": "y1**2 is taken off the product, since Python multiplies "
+    "before it subtracts. The whole slope is one factor: it needs brackets.",
     "two_layer_gradients.order_reversed": "the order is reversed: the slope is applied before W2. "
     "On the way back layer 2 comes first, then the activation.",
     "two_layer_gradients.slope_of_wrong_layer": "the slope is that of another place. The "
@@ -155,7 +157,7 @@ def _dz1(dy2, y1, W2):  # type: ignore[no-untyped-def]
 EXERCISES = [
     Exercise(
         name="leaky_relu_backward",
-        section="Your turn: a leaky relu",
+        section="By hand",
         arguments=("dy", "z", "negative_slope"),
         results=("dz",),
         cases=_activation_cases,
@@ -167,10 +169,12 @@ EXERCISES = [
                 ("no_dy", lambda dy, z, a: np.where(_leaky(z, a) > 0, 1.0, a)),
                 ("at_y", lambda dy, z, a: _back(dy, _leaky(z, a), a)),
                 ("at_dy", lambda dy, z, a: _back(dy, dy, a)),
+                ("at_dy", lambda dy, z, a: np.maximum(dy, a * dy)),
                 ("value_for_slope", lambda dy, z, a: dy * _leaky(z, a)),
                 ("value_for_slope", lambda dy, z, a: np.where(z > 0, dy * z, dy * a)),
                 ("value_for_slope", lambda dy, z, a: np.where(z > 0, dy, dy * a * z)),
                 ("forward", lambda dy, z, a: _leaky(z, a)),
+                ("forward", lambda dy, z, a: np.maximum(z, a * z)),
                 ("sides", lambda dy, z, a: np.where(z > 0, a * dy, dy)),
                 ("minus", lambda dy, z, a: np.where(z > 0, dy, -a * dy)),
                 ("added", lambda dy, z, a: np.where(z > 0, dy, dy + a)),
@@ -183,7 +187,7 @@ EXERCISES = [
     ),
     Exercise(
         name="two_layer_gradients",
-        section="Your turn: two layers",
+        section="The way back through two layers",
         arguments=("dy2", "x", "y1", "W2"),
         results=("dW2", "dz1", "dW1"),
         cases=_network_cases,
@@ -200,6 +204,7 @@ EXERCISES = [
             ],
             "dz1": [
                 ("slope_skipped", lambda dy2, x, y1, W2: dy2 @ W2.T),
+                ("brackets", lambda dy2, x, y1, W2: dy2 @ W2.T * 1 - y1**2),
                 ("order_reversed", lambda dy2, x, y1, W2: (dy2 * (1 - y1**2)) @ W2.T),
                 ("slope_of_wrong_layer", lambda dy2, x, y1, W2: dy2 @ W2.T * (1 - x**2)),
                 ("slope_of_wrong_layer", lambda dy2, x, y1, W2: dy2 @ W2.T * (1 - (y1 @ W2) ** 2)),

@@ -102,6 +102,7 @@ def two_with(dW2=None, dz1=None, dW1=None):
 LEAKY = [
     ("at_y", slope_from_y),
     ("at_dy", lambda dy, z, a: np.where(dy > 0, dy, a * dy)),
+    ("at_dy", lambda dy, z, a: np.maximum(dy, a * dy)),
     ("no_dy", lambda dy, z, a: np.where(z > 0, 1, a)),
     ("no_dy", lambda dy, z, a: np.ones_like(z) * (z > 0) + a * (z <= 0)),
     ("no_dy", slope_from_y_alone),
@@ -110,6 +111,7 @@ LEAKY = [
     ("value_for_slope", lambda dy, z, a: dy * np.where(z > 0, z, a)),
     ("value_for_slope", lambda dy, z, a: dy * np.where(z > 0, 1, a * z)),
     ("forward", lambda dy, z, a: np.maximum(z, 0) + a * np.minimum(z, 0)),
+    ("forward", lambda dy, z, a: np.maximum(a * z, z)),
     ("sides", lambda dy, z, a: np.where(z < 0, dy, a * dy)),
     ("minus", lambda dy, z, a: dy * np.where(z > 0, 1, -a)),
     ("added", lambda dy, z, a: dy + np.where(z > 0, 1, a)),
@@ -128,6 +130,7 @@ TWO = [
     ("dW2_sloped", two_with(dW2=lambda dy2, x, y1, W2: y1.T @ (dy2 * (1 - y1**2)))),
     ("dW2_sloped", two_with(dW2=lambda dy2, x, y1, W2: y1.T @ (dy2 * (1 - (y1 @ W2) ** 2)))),
     ("slope_skipped", two_with(dz1=lambda dy2, x, y1, W2: dy2 @ W2.T)),
+    ("brackets", two_with(dz1=lambda dy2, x, y1, W2: dy2 @ W2.T * 1 - y1**2)),
     ("order_reversed", two_with(dz1=lambda dy2, x, y1, W2: (dy2 * (1 - y1**2)) @ W2.T)),
     ("slope_of_wrong_layer", two_with(dz1=lambda dy2, x, y1, W2: dy2 @ W2.T * (1 - x**2))),
     (
