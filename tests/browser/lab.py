@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,22 @@ from playwright.sync_api import Locator, Page, expect
 from cut import FINISHED, cut
 
 RUN_MS = 90_000  # a cut lesson runs for seconds; two share the cores with other tests
+
+# Its width when it is loaded. Where a newer picture takes its place meanwhile, decode() fails.
+LOADED_WIDTH = """async image => {
+    for (;;) {
+        const address = image.src;
+        try {
+            await image.decode();
+            return image.naturalWidth;
+        } catch (error) {
+            if (image.src === address) throw error;
+        }
+    }
+}"""
+# The kernel takes one request after the other: it answers when those before are done.
+KERNEL_ANSWERS = """() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel
+    .requestExecute({ code: '', silent: true }).done.then(() => null)"""
 
 
 class Lab:
@@ -93,9 +110,22 @@ class View:
     def wait_for_another(self, before: str) -> None:
         """Wait until another picture is shown, and loaded."""
         expect(self.picture).not_to_have_attribute("src", before, timeout=RUN_MS)
-        assert (
-            self.picture.evaluate("async image => (await image.decode(), image.naturalWidth)") > 100
-        )
+        assert self.picture.evaluate(LOADED_WIDTH) > 100
+
+    def wait_for_number(self, row: Locator, wanted: float) -> None:
+        """Wait until the field beside a slider shows a number, which comes from the kernel."""
+        end = time.monotonic() + RUN_MS / 1000
+        while abs(number(row) - wanted) > 1e-6:
+            assert time.monotonic() < end, f"the field shows {number(row)}, not {wanted}"
+            self.page.wait_for_timeout(50)
+
+    def settle(self) -> None:
+        """Wait until no newer picture comes: a drag asks for several."""
+        last = ""
+        while last != (last := self.shown()):
+            self.page.evaluate(KERNEL_ANSWERS)  # all that was asked for has arrived there
+            self.page.wait_for_timeout(400)
+            self.page.evaluate(KERNEL_ANSWERS)  # and no picture is being drawn
 
     def drag(self, row: Locator, share: float) -> None:
         """Drag the slider's handle by mouse to a share (0 to 1) of its track."""

@@ -41,12 +41,14 @@ def a_slider_moves_all(view: View, row: Locator) -> None:
     far = 1.0 if start < (low + high) / 2 else 0.0
     view.drag(row, far)
     view.wait_for_another(picture)
-    settled(view)
-    assert abs(number(row) - (high if far else low)) < 1e-6
+    view.wait_for_number(row, high if far else low)
+    view.settle()
+    assert abs(number(row) - (high if far else low)) < 1e-6, "the slider jumped back"
     picture = view.shown()
     field.fill(f"{start:g}")
     field.press("Enter")
     view.wait_for_another(picture)
+    view.settle()
     assert abs(number(row) - start) < 1e-6
 
 
@@ -66,17 +68,10 @@ def test_a_picture_follows_its_slider_in_100_ms(lab: Lab, lesson: Path, capsys):
     assert all(ms < 100 for ms in medians.values()), medians
 
 
-def settled(view: View) -> None:
-    """Wait until no newer picture comes for a while: a drag asks for several."""
-    last = ""
-    while last != (last := view.shown()):
-        view.page.wait_for_timeout(400)
-
-
 def a_menu_changes_the_picture(view: View, menu: Locator) -> None:
     for index in range(1, menu.locator("option").count()):
         picture = view.shown()
         menu.select_option(index=index)
         view.wait_for_another(picture)
     menu.select_option(index=0)
-    settled(view)
+    view.settle()

@@ -37,6 +37,9 @@ TEXTS = {
     "there are only height - kh + 1 by width - kw + 1 places.",
     "correlate.uint8": "8-bit numbers overflow: above 255 or below 0 they start again from the "
     "other end, without a warning. Convert x to float64 first, and let y hold floats.",
+    "correlate.first_row": "only the first row is filled. Does `return` stand inside the "
+    "outer loop?",
+    "correlate.first_cell": "only y[0, 0] is filled. Does `return` stand inside the loops?",
     "correlate.last_product": "each product replaces the one before, so only the last is left. "
     "Add them up.",
     "correlate.mean": "this is the mean of the products. A correlation adds them up.",
@@ -46,18 +49,18 @@ TEXTS = {
     "the pixel under it.",
     # --- edge_kernel ---
     "edge_kernel.solved": "Columns that differ find upright edges, and weights that add up to 0 "
-    "ignore even grey. Next: how a kernel is found without a designer.",
-    "edge_kernel.hint.1": "On an even patch all nine pixels are alike, so the answer is that grey "
-    "value times the sum of all weights. What must the sum be?",
+    "ignore a patch of one single grey. Next: how a kernel is found without a designer.",
+    "edge_kernel.hint.1": "On a patch of one single grey all nine pixels are alike, so the "
+    "answer is that grey value times the sum of all weights. What must the sum be?",
     "edge_kernel.hint.2": "Brighter to the right: the right column of the window has the larger "
     "pixels. Which sign do its weights need, and which the left column's?",
-    "edge_kernel.hint.3": "Level edges must give 0: in each row the weights add up to 0. Try the "
-    "same row three times, of one -1, one 0 and one 1.",
+    "edge_kernel.hint.3": "Level edges must give 0: in each row the weights add up to 0. *upright* "
+    "has the same row three times; let one of the rows count more than the others.",
     "edge_kernel.size": "Expected a 3 x 3 array of finite numbers, such as "
     "`np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]])`.",
     "edge_kernel.zero": "Not quite: all weights are 0, so it answers 0 to everything.",
-    "edge_kernel.sum": "Not quite: on even grey it does not answer 0. There the answer is the grey "
-    "value times the sum of all weights, so the sum has to be 0.",
+    "edge_kernel.sum": "Not quite: on a patch of one single grey it does not answer 0. There "
+    "the answer is the grey value times the sum of all weights, so the sum has to be 0.",
     "edge_kernel.transposed": "Not quite: this kernel finds level edges and is blind to upright "
     "ones. Rows differ in it; columns should.",
     "edge_kernel.sign": "Not quite: it finds upright edges, but with the wrong sign. Where the "
@@ -68,6 +71,10 @@ TEXTS = {
     "and then the other. So it finds thin lines; an edge needs one sign on each side.",
     "edge_kernel.cancels": "Not quite: at an upright edge its rows cancel one another. Each row "
     "should say the same, or at least none the opposite.",
+    "edge_kernel.one_edge": "Not quite: it answers to one of the two upright edges alone, the "
+    "one after the window's first column or the one after its second. Left and right column count.",
+    "edge_kernel.upright": "This is *upright* itself, or a multiple of it, and it does find "
+    "upright edges. Design another one: the rows need not all count alike.",
     # --- correlate_full(x, kernel) ---
     "correlate_full.solved": "Padding turns every mode into 'valid', which is just how the library "
     "does it. And 'full' is what the way back needs for dx.",
@@ -105,7 +112,7 @@ TEXTS = {
     "quiz.correlation_sign.2": "An edge, bright on the left and dark on the right",
     "quiz.correlation_sign.3": "An edge, dark on the left and bright on the right",
     "quiz.correlation_sign.why": "The answer is the right column minus the left one. It says how "
-    "the picture changes; an even patch, dark or bright, gives 0.",
+    "the picture changes; a patch of one single grey, dark or bright, gives 0.",
     "quiz.correlation_layer": "Layers called 'convolution' do not turn the kernel. Why does that "
     "do no harm?",
     "quiz.correlation_layer.1": "Their kernels are symmetric",
@@ -165,6 +172,14 @@ def _cases() -> list[tuple]:
 def _zero_at_the_end(x, kernel):  # type: ignore[no-untyped-def]
     y = _correlate(x, kernel)
     y[-1], y[:, -1] = 0, 0
+    return y
+
+
+def _first(x, kernel, part):  # type: ignore[no-untyped-def]
+    """Zeros but for a part of the result: what a loop has filled when it is left early."""
+    right = _correlate(x, kernel)
+    y = np.zeros_like(right)
+    y[part] = right[part]
     return y
 
 
@@ -306,7 +321,7 @@ def _full_cases() -> list[tuple]:
 EXERCISES = [
     Exercise(
         name="correlate",
-        section="Your turn: the loops",
+        section="A window that moves",
         arguments=("x", "kernel"),
         results=("y",),
         cases=_cases,
@@ -328,6 +343,8 @@ EXERCISES = [
                 ("swapped", _kernel_size_swapped),
                 ("as_large_as_x", _in_the_corner),
                 ("as_large_as_x", _same),
+                ("first_row", lambda x, kernel: _first(x, kernel, slice(1))),
+                ("first_cell", lambda x, kernel: _first(x, kernel, (0, 0))),
                 ("last_product", lambda x, k: _correlate(x, _only_last(k))),
                 ("mean", lambda x, kernel: _correlate(x, kernel) / kernel.size),
                 ("matmul", lambda x, k: (sliding_window_view(x, k.shape) @ k).sum(axis=(2, 3))),
@@ -337,12 +354,12 @@ EXERCISES = [
     ),
     KernelDesign(
         name="edge_kernel",
-        section="Your turn: a kernel for upright edges",
+        section="A kernel editor",
         arguments=(),
         results=("kernel",),
-        # Even grey, and an upright and a level edge at two places each.
+        # One single grey, and an upright and a level edge at two places each.
         cases=lambda: [(place,) for place in range(5)],
-        solution=lambda: np.array([[-1, 0, 1]] * 3),
+        solution=lambda: np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]),
         mistakes={
             "kernel": [
                 ("size", lambda kernel: kernel.shape != (3, 3)),
@@ -353,12 +370,14 @@ EXERCISES = [
                 ("slanted", _level),
                 ("sign", lambda kernel: _edge_answers(kernel)[0].max() < 1e-6),
                 ("line", lambda kernel: _edge_answers(kernel)[0].min() < -1e-6),
+                ("one_edge", lambda kernel: _edge_answers(kernel)[0].min() < 1e-6),
+                ("upright", lambda kernel: bool(np.allclose(kernel, [[-1, 0, 1]] * 3))),
             ]
         },
     ),
     Exercise(
         name="correlate_full",
-        section="Dig deeper",
+        section="At the border",
         arguments=("x", "kernel"),
         results=("y",),
         cases=_full_cases,

@@ -41,9 +41,9 @@ RIGHT = [
     ("correlate", lambda x, kernel: plain.correlate2d(x.astype("float64"), kernel)),
     ("edge_kernel", [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]),
     ("edge_kernel", np.array([[0, 0, 0], [-0.5, 0, 0.5], [0, 0, 0]], "float32")),
-    ("edge_kernel", np.array([[-1, 1, 0]] * 3)),
+    ("edge_kernel", np.array([[-1, -1, 2]] * 3)),
     ("edge_kernel", np.outer([3, 10, 3], [-1, 0, 1]) / 16),
-    ("edge_kernel", lambda: np.array([[-1, 0, 1]] * 3)),
+    ("edge_kernel", lambda: np.array([[-1, 0, 1], [-1, 0, 1], [0, 0, 0]])),
     ("correlate_full", lambda x, kernel: correlation.correlate2d(x, kernel, mode="full")),
     ("correlate_full", lambda x, kernel: plain.correlate2d(x, kernel, "full")),
     (
@@ -150,6 +150,24 @@ def replaced(x, kernel):
     return y
 
 
+def return_in_the_outer_loop(x, kernel):
+    x = x.astype("float64")
+    y = np.zeros(places(x.shape, kernel.shape))
+    for i in range(len(y)):
+        for j in range(y.shape[1]):
+            y[i, j] = np.sum(x[i : i + len(kernel), j : j + kernel.shape[1]] * kernel)
+        return y
+
+
+def return_in_the_inner_loop(x, kernel):
+    x = x.astype("float64")
+    y = np.zeros(places(x.shape, kernel.shape))
+    for i in range(len(y)):
+        for j in range(y.shape[1]):
+            y[i, j] = np.sum(x[i : i + len(kernel), j : j + kernel.shape[1]] * kernel)
+            return y
+
+
 def full_with(rows, columns, turn=False, **how):
     """Return 'full' with other numbers of zeros: each rule takes kh and kw, and gives a pair."""
 
@@ -179,6 +197,8 @@ MISTAKES = [
     ("correlate", "uint8", sliding(convert=False)),
     ("correlate", "uint8", sliding(dtype=None, convert=False)),
     ("correlate", "uint8", byte_loops),
+    ("correlate", "first_row", return_in_the_outer_loop),
+    ("correlate", "first_cell", return_in_the_inner_loop),
     ("correlate", "last_product", replaced),
     ("correlate", "mean", sliding(sum_of=lambda window, kernel: np.mean(window * kernel))),
     ("correlate", "matmul", sliding(sum_of=lambda window, kernel: np.sum(window @ kernel))),
@@ -195,6 +215,10 @@ MISTAKES = [
     ("edge_kernel", "sign", np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]])),
     ("edge_kernel", "slanted", np.array([[-1, 0, 0], [0, 0, 0], [0, 0, 1]])),
     ("edge_kernel", "line", np.array([[-1, 2, -1]] * 3)),
+    ("edge_kernel", "one_edge", [[0, -1, 1]] * 3),
+    ("edge_kernel", "one_edge", [[-1, 1, 0]] * 3),
+    ("edge_kernel", "upright", np.array([[-1, 0, 1]] * 3)),
+    ("edge_kernel", "upright", lambda: np.array([[-2.5, 0, 2.5]] * 3)),
     ("edge_kernel", "cancels", np.array([[-1, 0, 1], [0, 0, 0], [1, 0, -1]])),
     (
         "correlate_full",
