@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import cnnlib
-from cnnlib.lessons import exercises
+from cnnlib.lessons import exercises, messages
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -58,6 +58,7 @@ def test_the_check_of_a_teachers_own_runs(tmp_path, monkeypatch):
         exec(next(block for block in blocks if "Counter" in block), {})
     assert printed.getvalue() == "   1  standardize: no_spread\n"
     exercises.modules.cache_clear()
+    messages.forget_english()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
