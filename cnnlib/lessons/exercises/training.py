@@ -49,6 +49,12 @@ TEXTS = {
     "labels: `[np.arange(len(z)), labels]`.",
     "cross_entropy.largest": "you take each row's largest logit. The loss asks what the row's "
     "*label* got.",
+    "cross_entropy.half_shifted": "one logit is shifted and the other is not. Subtract the row's "
+    "largest logit in both places: inside the sum of exp, and from the label's logit.",
+    "cross_entropy.one_sum": "one sum runs over the whole batch. Each example has its own: sum "
+    "over the classes alone, with `axis=1`.",
+    "cross_entropy.sum_without_log": "the sum of exp stands there without its logarithm: it is "
+    "log(sum) minus the label's logit.",
     "cross_entropy.no_softmax": "the sum over the classes is missing: a logit becomes a "
     "probability only when it is compared with the others of its row.",
     # --- training_step(layers, x, labels, rate) ---
@@ -82,6 +88,10 @@ TEXTS = {
     "grads, and each of them is a step.",
     "training_step.no_mean": "The gradient is that of the sum over the batch, so the step is as "
     "many times too long. The loss is a mean: divide by the number of examples.",
+    "training_step.divided_twice": "The step is too short by the number of examples: "
+    "`loss_gradient` has divided by it already, so divide nothing again.",
+    "training_step.loss_as_dy": "A layer's backward gets the loss, one number, as its dy. It needs "
+    "the gradient of the loss by the logits, which is as large as they are: `loss_gradient`.",
     "training_step.no_target": "dy is made of p alone. It is p minus t: the probabilities minus "
     "the one-hot labels.",
     "training_step.no_rate": "The learning rate is missing: the step is rate * gradient.",
@@ -93,7 +103,7 @@ TEXTS = {
     "the one that the gradients belong to, from before the step.",
     # --- split_and_epoch(x, labels, held_back, batch_size, rng) ---
     "split_and_epoch.solved": "No example is lost, none is met twice, and none of those held back "
-    "was learned from. Next: the same in one call, `fit` with `validation_split`.",
+    "was learned from. (`fit` with `validation_split` holds back the last part without shuffling.)",
     "split_and_epoch.hint.1": "Draw one order of all examples, `rng.permutation(len(x))`, and use "
     "it for x and for labels.",
     "split_and_epoch.hint.2": "The first `held_back` places of that order are held back. Cut the "
@@ -183,7 +193,7 @@ def _of_p(p: Any, labels: Any) -> Any:
     return -np.mean(np.log(_right(p, labels)))
 
 
-def _log_sum(z: Any, axis: int = 1) -> Any:
+def _log_sum(z: Any, axis: int | None = 1) -> Any:
     return np.log(np.exp(z).sum(axis=axis))
 
 
@@ -249,6 +259,21 @@ LOSS_MISTAKES: list[tuple[str, Callable[..., Any]]] = [
         "picked",
         lambda z, labels: np.mean(_log_sum(_shifted(z))[:, None] - _shifted(z)[:, labels]),
     ),
+    ("half_shifted", lambda z, labels: np.mean(_log_sum(_shifted(z)) - _right(z, labels))),
+    ("half_shifted", lambda z, labels: np.mean(_log_sum(z) - _right(_shifted(z), labels))),
+    ("one_sum", lambda z, labels: np.mean(_log_sum(z, None) - _right(z, labels))),
+    (
+        "one_sum",
+        lambda z, labels: np.mean(_log_sum(_shifted(z), None) - _right(_shifted(z), labels)),
+    ),
+    (
+        "sum_without_log",
+        lambda z, labels: np.mean(np.exp(_shifted(z)).sum(axis=1) - _right(_shifted(z), labels)),
+    ),
+    (
+        "sum_without_log",
+        lambda z, labels: np.mean(np.exp(z).sum(axis=1) - _right(z, labels)),
+    ),
     ("largest", lambda z, labels: -np.mean(_log_p(z).max(axis=1))),
     ("no_softmax", lambda z, labels: -np.mean(_right(z, labels))),
     ("no_softmax", lambda z, labels: -np.mean(_right(_shifted(z), labels))),
@@ -285,6 +310,8 @@ class _Watched:
         return y, self.cache
 
     def backward(self, dy: Any, cache: Any) -> Any:
+        if np.ndim(dy) == 0:
+            self.notes.append("loss_as_dy")
         if cache is not self.cache:
             self.notes.append("image" if isinstance(cache, np.ndarray) else "other_cache")
         return self.layer.backward(dy, cache)
@@ -374,6 +401,8 @@ def _step(
     if mistake != "no_target":
         dz[np.arange(len(z)), labels] -= 1
     if mistake != "no_mean":
+        dz /= len(z)
+    if mistake == "divided_twice":
         dz /= len(z)
     dy = dz
     pairs = list(zip(layers, caches, strict=True))
@@ -534,7 +563,7 @@ class StepExercise(Exercise):
     def _mistake_in(self, runs: list[tuple[tuple, _Steps]]) -> Verdict | None:
         """The mistake that gives just these weights, wherever there are any."""
         notes = {note for _, found in runs for note in found.notes}
-        for key in ("image", "other_cache"):
+        for key in ("loss_as_dy", "image", "other_cache"):
             if key in notes:
                 return _say(self.name, key)
         done = [(net, found) for net, found in runs if found.error is None]
@@ -653,7 +682,7 @@ def _split_cases() -> list[tuple]:
 EXERCISES = [
     Exercise(
         name="cross_entropy",
-        section="Your turn: the loss from logits",
+        section="From logits straight to the loss",
         arguments=("z", "labels"),
         results=("loss",),
         cases=_loss_cases,
@@ -662,7 +691,7 @@ EXERCISES = [
     ),
     StepExercise(
         name="training_step",
-        section="Your turn: a training step",
+        section="Many layers at once",
         arguments=("layers", "x", "labels", "rate"),
         results=("loss",),
         cases=list,
@@ -679,6 +708,7 @@ EXERCISES = [
                     "not_reversed",
                     "last_only",
                     "no_mean",
+                    "divided_twice",
                     "no_target",
                     "no_rate",
                     "no_update",
@@ -686,13 +716,14 @@ EXERCISES = [
                     "late_loss",
                     "image",
                     "other_cache",
+                    "loss_as_dy",
                 )
             ]
         },
     ),
     SplitExercise(
         name="split_and_epoch",
-        section="Dig deeper",
+        section="A loop around the step",
         arguments=("x", "labels", "held_back", "batch_size", "rng"),
         results=("held back", "batches"),
         cases=_split_cases,

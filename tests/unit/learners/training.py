@@ -112,6 +112,15 @@ def loop_all_classes(z, labels):
     return np.mean([(log_sum[n] - z[n]).sum() for n in range(len(z))])
 
 
+def sum_of_all(z, labels):
+    return np.mean(np.log(np.exp(z).sum()) - z[np.arange(len(z)), labels])
+
+
+def sum_without_log(z, labels):
+    z = z - z.max(axis=1, keepdims=True)
+    return np.mean(np.exp(z).sum(axis=1) - z[np.arange(len(z)), labels])
+
+
 def ascending(layers, x, labels, rate):
     return short_step(layers, x, labels, -rate)
 
@@ -294,6 +303,28 @@ MISTAKES = [
         "largest",
         lambda z, t: np.mean(np.logaddexp.reduce(z, axis=1) - z.max(axis=1)),
     ),
+    (
+        "cross_entropy",
+        "half_shifted",
+        lambda z, t: np.mean(
+            np.log(np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1)) - z[np.arange(len(z)), t]
+        ),
+    ),
+    (
+        "cross_entropy",
+        "half_shifted",
+        lambda z, t: np.mean(
+            np.log(np.exp(z).sum(axis=1)) - (z[np.arange(len(z)), t] - z.max(axis=1))
+        ),
+    ),
+    ("cross_entropy", "one_sum", lambda z, t: sum_of_all(z, t)),
+    ("cross_entropy", "one_sum", lambda z, t: sum_of_all(z - z.max(axis=1, keepdims=True), t)),
+    (
+        "cross_entropy",
+        "sum_without_log",
+        lambda z, t: np.mean(np.exp(z).sum(axis=1) - z[np.arange(len(z)), t]),
+    ),
+    ("cross_entropy", "sum_without_log", sum_without_log),
     ("cross_entropy", "no_softmax", lambda z, t: -z[np.arange(len(z)), t].mean()),
     ("training_step", "ascent", ascending),
     ("training_step", "accumulating", collecting()),
@@ -313,6 +344,23 @@ MISTAKES = [
                 softmax(z) - np.eye(4)[:, : z.shape[1]][t],
             )
         ),
+    ),
+    (
+        "training_step",
+        "divided_twice",
+        step_with(
+            loss_and_gradient=lambda z, t: (loop_loss(z, t), loss_and_gradient(z, t)[1] / len(t))
+        ),
+    ),
+    (
+        "training_step",
+        "divided_twice",
+        lambda layers, x, t, rate: short_step(layers, x, t, rate / len(x)),
+    ),
+    (
+        "training_step",
+        "loss_as_dy",
+        step_with(loss_and_gradient=lambda z, t: (loop_loss(z, t), loop_loss(z, t))),
     ),
     (
         "training_step",
