@@ -333,7 +333,7 @@ _ARGUMENTS = ("dy", "x", "ph", "pw", "stride")
 EXERCISES = [
     Exercise(
         name="max_pool_backward",
-        section="Your turn: max pooling, backward",
+        section="Who gets the gradient?",
         arguments=_ARGUMENTS,
         results=("dx",),
         cases=_window_cases,
@@ -366,7 +366,7 @@ EXERCISES = [
     ),
     Exercise(
         name="average_pool_backward",
-        section="Your turn: average pooling, backward",
+        section="Average pooling: the way back",
         arguments=_ARGUMENTS,
         results=("dx",),
         cases=_window_cases,
@@ -398,7 +398,7 @@ EXERCISES = [
     ),
     Exercise(
         name="global_average",
-        section="Dig deeper",
+        section="One window for the whole picture",
         arguments=("x",),
         results=("y",),
         cases=_global_cases,
