@@ -10,10 +10,10 @@ TEXTS = {
     # --- synapse(x, w) ---
     "synapse.solved": "This comparison stands where every other network multiplies. Next: read it "
     "in the library.",
-    "synapse.hint.1": "There are two ways. One writes the formula with its four magnitudes; "
+    "synapse.hint.1": "c is the smaller of the two magnitudes, with the sign of the product. "
     "`np.abs` gives the magnitude of every number of an array.",
-    "synapse.hint.2": "The other says it in words: `np.minimum(np.abs(x), np.abs(w))` is the "
-    "smaller magnitude. Which sign does it need?",
+    "synapse.hint.2": "`np.minimum(np.abs(x), np.abs(w))` is the smaller magnitude. Which sign "
+    "does it need?",
     "synapse.hint.3": "The sign is that of the product: `np.sign(x) * np.sign(w)` is 1 where x and "
     "w agree and -1 where they do not.",
     "synapse.no_sign": "the sign is missing: this is the smaller magnitude, never below 0. Where x "
@@ -103,17 +103,19 @@ TEXTS = {
     "quiz.comparative_dead_end.3": "Nothing",
     "quiz.comparative_dead_end.why": "The smaller one is w, and it gets all of dy. As long as x is "
     "larger, c does not depend on x. 0.1 times dy is what a product passes.",
-    "quiz.comparative_surrogate": "In a single layer the product gradient was only moderately off. "
-    "Why did the network not learn with it?",
-    "quiz.comparative_surrogate.1": "Each layer hands its error down, and after a few layers the "
-    "direction is as good as random",
+    "quiz.comparative_surrogate": "At the start the product gradient points downhill in every "
+    "layer. Why does a network that uses it in all five stay so far behind?",
+    "quiz.comparative_surrogate.1": "It does not see that weights outgrow their inputs, and in the "
+    "first layers little of the true direction is left",
     "quiz.comparative_surrogate.2": "Its learning rate was too small",
     "quiz.comparative_surrogate.3": "A gradient that is a little off is never of any use",
-    "quiz.comparative_surrogate.why": "With one such layer the network learned; with five the "
-    "errors piled up. The gradient of a batch is a little off as well, and does its work.",
+    "quiz.comparative_surrogate.why": "With it in one layer the network learned well, so a little "
+    "off does no great harm. In all five, weights and inputs grew apart, and at other rates it "
+    "stays behind as well.",
     "quiz.comparative_worth": "Where can a comparative network save something?",
     "quiz.comparative_worth.1": "On any computer, as comparing is simpler than multiplying",
-    "quiz.comparative_worth.2": "On a chip of its own, with few bits and its memory close by",
+    "quiz.comparative_worth.2": "On a chip of its own, with small whole numbers and its "
+    "memory close by",
     "quiz.comparative_worth.3": "Wherever accuracy counts most",
     "quiz.comparative_worth.why": "A processor multiplies and adds in one instruction, so there "
     "comparing is slower. On a chip each multiplier costs area and energy; but fetching numbers "
@@ -193,7 +195,7 @@ def _windows(h: int, w: int, s: int) -> int:
 EXERCISES = [
     Exercise(
         name="synapse",
-        section="Your turn: the synapse",
+        section="A question: can a network do without multiplication?",
         arguments=("x", "w"),
         results=("c",),
         cases=lambda: _pairs(1, 2),
@@ -222,7 +224,7 @@ EXERCISES = [
     ),
     Exercise(
         name="synapse_gradient",
-        section="Your turn: the exact gradient",
+        section="The way back: the exact gradient",
         arguments=("dy", "x", "w"),
         results=("dx", "dw"),
         cases=lambda: _pairs(2, 3),
