@@ -316,7 +316,7 @@ def _prediction_grid(
         from matplotlib.patches import Rectangle
 
         size, wide = images.shape[1:3], max(wide, 1.1)
-        fig, ax, corners = _tile_figure(len(images), columns, size, lines, widest=wide)
+        fig, ax, corners = _tile_figure(len(images), columns, size, lines + 0.4, widest=wide)
         for image, (x, y), text, good in zip(images, corners, texts, right, strict=True):
             height = images.shape[1] / images.shape[2]
             limits = {"vmin": images.min(), "vmax": max(images.max(), images.min() + 1e-9)}
@@ -1177,7 +1177,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def _tile_figure(
-    count: int, columns: int, size: tuple[int, ...], lines: int, widest: float = 1.1
+    count: int, columns: int, size: tuple[int, ...], lines: float, widest: float = 1.1
 ) -> tuple["Figure", Any, list[tuple[float, float]]]:
     """A figure for `count` tiles of one shape with room for lines of text above each."""
     ratio = size[0] / size[1]

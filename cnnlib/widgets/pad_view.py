@@ -248,7 +248,7 @@ def pad_figure(
     answer = read_digit(model, strokes, patch, threshold)
     layer = chosen_layer(model, layer)
     maps = maps_of(model, answer.picture, layer) if layer else np.zeros((0, 1, 1))
-    columns = 8
+    columns = min(8, len(maps)) or 1
     rows = -(-len(maps) // columns)
     with _style():
         from matplotlib.patches import Rectangle

@@ -126,6 +126,11 @@ def tie_by_test(sizes, validation, test):
     return sizes[np.where(good, test.mean(axis=1), 0).argmax()]
 
 
+def as_good(sizes, validation):
+    means = validation.mean(axis=1)
+    return means >= means.max() - validation[means.argmax()].std()
+
+
 def wrong_axis(sizes, validation, test):
     return sizes[np.mean(validation, axis=0).argmax() % len(sizes)]
 
@@ -154,6 +159,10 @@ MISTAKES = [
     ("choose", "best_run", lambda s, v, t: s[np.unravel_index(v.argmax(), v.shape)[0]]),
     ("choose", "noise", lambda s, v, t: s[v.mean(axis=1).argmax()]),
     ("choose", "noise", lambda s, v, t: s[np.median(v, axis=1).argmax()]),
+    ("choose", "all_runs", choose_with(lambda v, best: v.std())),
+    ("choose", "many", lambda s, v, t: s[as_good(s, v)]),
+    ("choose", "many", lambda s, v, t: np.array(s)[as_good(s, v)]),
+    ("choose", "many", lambda s, v, t: [s[k] for k in np.flatnonzero(as_good(s, v))]),
     ("choose", "largest", choose_largest),
     ("choose", "smallest", lambda s, v, t: min(s)),
     ("choose", "worst", lambda s, v, t: s[v.mean(axis=1).argmin()]),
