@@ -38,19 +38,22 @@ TEXTS = {
     "conv_forward.not_added": "only one product or one cell of the kernel is left in y: `=` in the "
     "loop throws away what was there, `+=` adds to it.",
     "conv_forward.one_example": "only one example is worked out; y has a picture for each.",
+    "conv_forward.batch_summed": "the examples are added as well. Each picture of the batch keeps "
+    "a y of its own: the sum runs over a, b and c, not over n.",
     "conv_forward.padded": "your output has the picture's size. Here nothing is padded: only "
     "windows that lie inside count.",
     "conv_forward.mean": "you take the mean over the window's cells; they are added.",
     # --- kernel_gradient(dy, x, kernel_size, stride) ---
     "kernel_gradient.solved": "This sum is how a kernel learns from the loss alone: dy says at "
     "each place what was wanted. Next: what goes back to the picture.",
-    "kernel_gradient.hint.1": "The result has the kernel's shape, (kh, kw, in, out). Fill it cell "
-    "by cell: which pixels did the weight in cell (a, b) meet?",
-    "kernel_gradient.hint.2": "At position (i, j) it met `x[:, i * stride + a, j * stride + b]`. "
-    "For all positions at once: a slice that begins at a, with steps of `stride`, as many as dy "
-    "has rows.",
-    "kernel_gradient.hint.3": "With that part, shape (batch, rows, columns, in): "
-    '`np.einsum("nijc,nijo->co", part, dy)` adds over examples and places and leaves (in, out).',
+    "kernel_gradient.hint.1": "The result has the kernel's shape, (kh, kw, in, out). Begin with "
+    "zeros. At place (i, j) the output looked at one window of x: which rows and columns are that?",
+    "kernel_gradient.hint.2": "It is `x[:, i * stride : i * stride + kh, j * stride : j * stride + "
+    "kw]`, shape (batch, kh, kw, in). Its numbers times `dy[:, i, j]`, shape (batch, out), added "
+    "over the batch, go into dkernel.",
+    "kernel_gradient.hint.3": '`np.einsum("nabc,no->abco", window, dy[:, i, j])` has a letter for '
+    "each axis. It multiplies, and adds over n, which does not stand on the right. Add that to "
+    "dkernel at every place, with `+=`.",
     "kernel_gradient.flipped": "your gradient is turned by half a turn. `dkernel[a, b]` belongs to "
     "the weight that met `x[..., i + a, j + b, ...]`: nothing is flipped here. Only dx flips.",
     "kernel_gradient.batch_not_summed": "the examples stay apart. One kernel serves all examples "
@@ -231,7 +234,7 @@ def _gradient_cases() -> list[tuple]:
 EXERCISES = [
     Exercise(
         name="conv_forward",
-        section="Your turn: forward",
+        section="From one kernel to a layer",
         arguments=("x", "kernel", "bias"),
         results=("y",),
         cases=_forward_cases,
@@ -275,6 +278,9 @@ EXERCISES = [
                 ("not_added", lambda x, k, b: _last_cell(x[..., -1:], k[:, :, -1:])),
                 ("one_example", lambda x, k, b: _forward(x, k, b)[0]),
                 ("one_example", lambda x, k, b: _forward(x, k, b)[:1]),
+                ("batch_summed", lambda x, k, b: 0 * _valid(x, k) + _valid(x, k).sum(0) + b),
+                ("batch_summed", lambda x, k, b: _valid(x, k).sum(0) + b),
+                ("batch_summed", lambda x, k, b: 0 * _valid(x, k) + _valid(x, k).sum(0)),
                 ("padded", lambda x, k, b: _forward(_border(x, k, 0), k, b)),
                 ("padded", lambda x, k, b: _forward(_border(x, k, 1), k, b)),
                 ("mean", lambda x, k, b: _valid(x, k) / (k.shape[0] * k.shape[1]) + b),
@@ -284,7 +290,7 @@ EXERCISES = [
     ),
     Exercise(
         name="kernel_gradient",
-        section="Your turn: the gradient of the kernel",
+        section="The way back",
         arguments=("dy", "x", "kernel_size", "stride"),
         results=("dkernel",),
         cases=_gradient_cases,

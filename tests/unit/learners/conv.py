@@ -81,6 +81,16 @@ def place_gradient(dy, x, kernel_size, stride):
     return dkernel
 
 
+def einsum_gradient(dy, x, kernel_size, stride):
+    """As the lesson's solution."""
+    kh, kw = kernel_size
+    dkernel = np.zeros((kh, kw, x.shape[3], dy.shape[3]))
+    for i, j in np.ndindex(dy.shape[1:3]):
+        window = x[:, i * stride : i * stride + kh, j * stride : j * stride + kw]
+        dkernel += np.einsum("nabc,no->abco", window, dy[:, i, j])
+    return dkernel
+
+
 def plain_gradient(dy, x, kernel_size, stride):
     kernel = np.zeros((*kernel_size, x.shape[3], dy.shape[3]))
     return plain.conv2d_backward(dy, x, kernel, stride)[1]
@@ -98,6 +108,7 @@ RIGHT = [
     ("kernel_gradient", loop_gradient),
     ("kernel_gradient", window_gradient),
     ("kernel_gradient", place_gradient),
+    ("kernel_gradient", einsum_gradient),
     ("kernel_gradient", plain_gradient),
     ("kernel_gradient", lambda dy, x, size, s: window_gradient(dy, x, size, s).astype("float32")),
     ("output_size", lambda n, k, s, p, d: (n + 2 * p - d * (k - 1) - 1) // s + 1),
@@ -151,6 +162,15 @@ def forward_unfilled(x, kernel, bias):
 
 def forward_same(x, kernel, bias):
     return plain.conv2d_forward(x, kernel, bias, padding="same")
+
+
+def forward_all_examples(x, kernel, bias):
+    """np.sum without an axis adds the examples of the batch as well."""
+    (rows, columns), (kh, kw, _, out) = sizes(x, kernel), kernel.shape
+    y = np.zeros((len(x), rows, columns, out))
+    for i, j, o in np.ndindex(rows, columns, out):
+        y[:, i, j, o] = np.sum(x[:, i : i + kh, j : j + kw] * kernel[..., o]) + bias[o]
+    return y
 
 
 def forward_depthwise(x, kernel, bias):
@@ -267,6 +287,12 @@ MISTAKES = [
     ("conv_forward", "not_added", lambda x, kernel, bias: loop_forward(x, kernel, bias, overwrite)),
     ("conv_forward", "one_example", lambda x, kernel, bias: window_forward(x, kernel, bias)[0]),
     ("conv_forward", "one_example", lambda x, kernel, bias: window_forward(x[:1], kernel, bias)),
+    ("conv_forward", "batch_summed", forward_all_examples),
+    (
+        "conv_forward",
+        "batch_summed",
+        lambda x, kernel, bias: window_forward(x, kernel, bias * 0).sum(0) + bias,
+    ),
     ("conv_forward", "padded", forward_same),
     (
         "conv_forward",
