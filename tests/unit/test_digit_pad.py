@@ -464,8 +464,9 @@ def test_the_widgets_travel_in_the_wheel():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert wheel["packages"] == ["cnnlib"] and wheel["force-include"]["data"] == "cnnlib/data"
-    lessons = settings["project"]["optional-dependencies"]["lessons"]
-    assert any(line.startswith("anywidget>=") for line in lessons)
+    extras = settings["project"]["optional-dependencies"]
+    assert any(line.startswith("anywidget>=") for line in extras["colab"])
+    assert "cnnlib[colab]" in extras["lessons"]
 
 
 # --- The script that traces -----------------------------------------------------------------
