@@ -84,6 +84,8 @@ class Exercise:
         A rule takes the arguments and returns that result as the mistake would have it; its
         text is ``NAME.MISTAKE``. Several rules may stand for one mistake, and a rule may raise
         an error.
+    errors : mapping of words to a mistake
+        Where the function stops with an error that says these words, that mistake is named.
     tolerance : float
         How far a number may be off, as a part of the largest; 1e-4 accepts float32. Whole numbers
         are compared exactly.
@@ -98,6 +100,7 @@ class Exercise:
     cases: Callable[[], list[tuple]]
     solution: Rule
     mistakes: Mapping[str, Sequence[tuple[str, Rule]]] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
     tolerance: float = 1e-4
     combine: Callable[..., Rule] | None = None
 
@@ -164,6 +167,9 @@ class Exercise:
             if isinstance(before, np.ndarray) and not _unchanged(before, after):
                 return self._verdict("overwritten", argument=argument)
         if trial.error is not None:
+            for words, mistake in self.errors.items():
+                if words in str(trial.error):
+                    return self._mistaken(mistake, case)
             return self._verdict("exception", case=case, error=trial.error_text, line=trial.line)
         received = self._received(trial)
         if received is None:
@@ -226,13 +232,7 @@ class Exercise:
                 continue
             for mistake, rule in self.mistakes.get(result, ()):
                 if all(self._gives(rule, trial.case, value) for trial, value, _ in pairs):
-                    described = self._describe(wrong[0][0].case)
-                    return self._verdict(
-                        "mistake",
-                        diagnosis=mistake,
-                        mistake=messages.text(f"{self.name}.{mistake}"),
-                        case=described,
-                    )
+                    return self._mistaken(mistake, self._describe(wrong[0][0].case))
             return self._scaled(result, wrong)
         return None
 
@@ -265,6 +265,10 @@ class Exercise:
 
     def _verdict(self, key: str, diagnosis: str | None = None, **values: object) -> Verdict:
         return Verdict(diagnosis or key, messages.text(f"check.{key}", **values))
+
+    def _mistaken(self, mistake: str, case: str) -> Verdict:
+        text = messages.text(f"{self.name}.{mistake}")
+        return self._verdict("mistake", diagnosis=mistake, mistake=text, case=case)
 
     def _describe(self, case: tuple) -> str:
         """The arguments of a case: 'x (4, 3), W (3, 2), b (2,)' or 'fan_in = 3, units = 2'."""

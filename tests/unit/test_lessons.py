@@ -112,6 +112,7 @@ def test_every_exercise_is_tried_on_four_mistakes_or_more_and_every_rule_by_one(
     for exercise in ALL:
         tried = {mistake for name, mistake, _ in MISTAKES if name == exercise.name}
         rules = {mistake for rules in exercise.mistakes.values() for mistake, _ in rules}
+        rules |= set(exercise.errors.values())
         assert len(tried) >= 4, exercise.name
         assert rules <= tried, f"{exercise.name}: no learner's version of {rules - tried}"
 
@@ -306,6 +307,7 @@ def test_every_text_that_an_exercise_or_a_quiz_needs_is_there():
                 for rules in exercise.mistakes.values()
                 for mistake, _ in rules
             }
+            needed |= {f"{exercise.name}.{mistake}" for mistake in exercise.errors.values()}
         for question in module.QUIZ:
             count = messages.count(f"quiz.{question.key}")
             assert 1 <= question.right <= count >= 2

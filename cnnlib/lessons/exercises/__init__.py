@@ -69,6 +69,7 @@ def register(module: Any) -> None:
         for rules in e.mistakes.values()
         for mistake, _ in rules
     }
+    needed |= {f"{e.name}.{mistake}" for e in module.EXERCISES for mistake in e.errors.values()}
     needed |= {f"quiz.{q.key}{end}" for q in module.QUIZ for end in ("", ".1", ".2", ".why")}
     if absent := sorted(needed - module.TEXTS.keys()):
         raise ValueError(f"register: {module.LESSON} lacks these texts: {absent}")

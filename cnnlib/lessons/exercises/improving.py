@@ -32,14 +32,16 @@ TEXTS = {
     "augment.interleaved": "each copy stands beside its original. First come all originals, then "
     "all copies.",
     "augment.unmoved": "the copies did not move: they equal their originals.",
+    "augment.small": "a copy is not as large as its image. Each window into the padded image has "
+    "the old height and width, wherever it begins.",
     "augment.labels_repeat": "images and labels are not aligned: `np.repeat` gives each label "
     "twice in a row, but the images are all originals, then all copies.",
     "augment.labels_short": "the copies have no labels: there are twice as many images as labels.",
     # --- adam_step(w, dw, m, v, step, rate) ---
     "adam_step.solved": "These few lines train most networks of today. Next: compare them with the "
     "library's.",
-    "adam_step.hint.1": "Follow the five lines of the list in their order. m and v are needed "
-    "again for the next step, so return them as they are before the correction.",
+    "adam_step.hint.1": "Follow the list: new m and v, then both corrected under other names, then "
+    "w. The next step goes on from m and v, so return them as they are before the correction.",
     "adam_step.hint.2": "`m = BETA_1 * m + (1 - BETA_1) * dw`, and v likewise with BETA_2 and the "
     "square of dw. Both stay arrays of the shape of w.",
     "adam_step.hint.3": "`m_hat = m / (1 - BETA_1**step)`, v_hat likewise; then "
@@ -241,16 +243,23 @@ def _kept(place: int) -> Any:
 EXERCISES = [
     Exercise(
         name="augment",
-        section="Your turn: augment a batch",
+        section="More digits: augmentation",
         arguments=("images", "labels", "down", "right"),
-        results=("images", "labels"),
+        results=("new_images", "new_labels"),
         cases=_augment_cases,
         solution=lambda images, labels, down, right: (
             _images()(images, labels, down, right),
             np.concatenate([labels, labels]),
         ),
+        # NumPy's words for copies of other sizes: np.array, np.stack, np.concatenate, assignment.
+        errors={
+            "inhomogeneous": "small",
+            "must have the same shape": "small",
+            "must match exactly": "small",
+            "could not broadcast input array": "small",
+        },
         mistakes={
-            "images": [
+            "new_images": [
                 ("wraps", _images("wrap")),
                 ("wraps", _images("wrap", lambda down, right: (right, down))),
                 ("one_shift", _images(move=lambda i, j: (0 * i + i[0], 0 * j + j[0]))),
@@ -266,7 +275,7 @@ EXERCISES = [
                 ("interleaved", _interleaved),
                 ("unmoved", lambda x, t, i, j: np.concatenate([x, x])),
             ],
-            "labels": [
+            "new_labels": [
                 ("labels_repeat", lambda x, t, i, j: np.repeat(t, 2)),
                 ("labels_short", lambda x, t, i, j: t),
             ],
@@ -274,7 +283,7 @@ EXERCISES = [
     ),
     Exercise(
         name="adam_step",
-        section="Your turn: a step of Adam",
+        section="Two running means",
         arguments=("w", "dw", "m", "v", "step", "rate"),
         results=("m", "v", "w"),
         cases=_adam_cases,

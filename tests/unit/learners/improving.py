@@ -110,6 +110,27 @@ def forwards(image, down, right):
     return np.pad(image, 2)[2 + down : 2 + down + height, 2 + right : 2 + right + width]
 
 
+def cut_from_both_sides(image, down, right):
+    return np.pad(image, 1)[2 - down : -2 - down, 2 - right : -2 - right]
+
+
+def copies_in_a_list(images, labels, down, right):
+    copies = [cut_from_both_sides(*each) for each in zip(images, down, right, strict=True)]
+    return np.concatenate([images, np.array(copies)]), np.concatenate([labels, labels])
+
+
+def copies_in_an_array(images, labels, down, right):
+    copies = np.zeros_like(images)
+    for n in range(len(images)):
+        copies[n] = cut_from_both_sides(images[n], down[n], right[n])
+    return np.concatenate([images, copies]), np.concatenate([labels, labels])
+
+
+def copies_too_small(images, labels, down, right):
+    copies = np.pad(images, ((0, 0), (1, 1), (1, 1)))[:, 2:-2, 2:-2]
+    return np.concatenate([images, copies]), np.concatenate([labels, labels])
+
+
 def side_by_side(images, copies):
     made = np.repeat(images, 2, axis=0)
     made[1::2] = copies
@@ -174,6 +195,10 @@ MISTAKES = [
         augment_with(join=lambda x, copies: np.concatenate([copies, x])),
     ),
     ("augment", "interleaved", augment_with(join=side_by_side, labels=lambda t: np.repeat(t, 2))),
+    ("augment", "small", augment_with(cut_from_both_sides)),
+    ("augment", "small", copies_in_a_list),
+    ("augment", "small", copies_in_an_array),
+    ("augment", "small", copies_too_small),
     ("augment", "unmoved", augment_with(lambda x, i, j: x)),
     ("augment", "labels_repeat", augment_with(labels=lambda t: np.repeat(t, 2))),
     ("augment", "labels_repeat", augment_with(labels=lambda t: np.stack([t, t], 1).ravel())),
