@@ -134,7 +134,7 @@ def collecting():
         for k in reversed(range(len(layers))):
             dy, grads = layers[k].backward(dy, caches[k])
             for name in grads:
-                key = (id(layers[k]), name)
+                key = (layers[k], name)
                 summed[key] = summed.get(key, 0) + grads[name]
                 layers[k].params[name] -= rate * summed[key]
         return loss
