@@ -14,7 +14,8 @@ import numpy as np
 
 DOTS = 120  # an inch, as drawn; shown at 96: sharp enough, and a third less to draw than at 144
 # Seconds between the first change and the drawing: values that arrive meanwhile replace older ones.
-PAUSE = 0.02
+# With 0.02 every picture of the lessons came 10 to 15 ms later (make test-long).
+PAUSE = 0.005
 
 
 def explore(draw: Callable[..., Any], **sliders: Sequence[Any]) -> Any:

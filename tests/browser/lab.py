@@ -159,10 +159,11 @@ class View:
         )
         self.page.mouse.move(at["x"] + at["width"] / 2, y)
         self.page.mouse.down()
+        begin = int(at["x"] < along["x"] + along["width"] / 2)
         times = []
         for k in range(count):
             self.picture.evaluate("image => { image.painted = 0; }")
-            share = 0.2 + 0.6 * (7 * k % 16) / 16  # always far from where it was
+            share = (0.1, 0.9)[(k + begin) % 2]  # far from where it was, also with two values
             self.page.mouse.move(along["x"] + share * along["width"], y)
             self.page.wait_for_function(
                 "image => image.painted > image.moved", arg=self.picture.element_handle()
