@@ -49,7 +49,6 @@ __all__ = [
 MARGIN = 0.15  # inches of white around everything: the pictures also stand on dark pages
 CELL = 0.42  # inches, the side of a cell where there is room
 MINUS, RIGHTWARDS = "\N{MINUS SIGN}", "\N{RIGHTWARDS ARROW}"
-NOTHING_YET = "\N{BULLET}"
 LOOPS_FOR_EVER = 0  # a GIF's number of repetitions
 
 # A tree: upright and slanting edges. It is not symmetric, which would hide a kernel that lies the
@@ -967,14 +966,14 @@ def _cells(ax: Any, values: Any, x: float, y: float, side: float, shade: _Shade)
     points = shade.size(side)
     luminance = rgb**2.2 @ (0.2126, 0.7152, 0.0722)  # WCAG: white and black are even at 0.18
     middle: dict[str, Any] = {"ha": "center", "va": "center_baseline", "clip_on": True}
-    for i, j in np.ndindex(rows, columns):
+    unknown = np.isnan(values)
+    if side > 0.1 and unknown.any():
+        i, j = unknown.nonzero()
+        ax.plot(x + (j + 0.5) * side, y + (i + 0.5) * side, "o", color="#b0b0b0", markersize=3.2)
+    for i, j in np.argwhere(~unknown) if points else ():
+        colour = "white" if luminance[i, j] < 0.18 else "black"
         at = x + (j + 0.5) * side, y + (i + 0.5) * side
-        if math.isnan(values[i, j]):
-            if side > 0.1:
-                ax.text(*at, NOTHING_YET, color="#b0b0b0", fontsize=TEXT - 1, **middle)
-        elif points:
-            colour = "white" if luminance[i, j] < 0.18 else "black"
-            ax.text(*at, _show(values[i, j]), color=colour, fontsize=points, **middle)
+        ax.text(*at, _show(values[i, j]), color=colour, fontsize=points, **middle)
 
 
 def _outline(

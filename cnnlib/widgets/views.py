@@ -191,8 +191,9 @@ def _drawn(draw: Callable[..., Any], values: dict[str, Any]) -> tuple[bytes, str
     except ImportError:  # then `draw` says so, or makes its figure in another way
         return _png(draw(**values))
     # With a fixed height for titles matplotlib does not lay out every tick a second time to find
-    # one: a picture with two titles takes a third less time.
-    with rc_context({"axes.titley": 1.0}):
+    # one: a picture with two titles takes a third less time. Letters that are not fitted to the
+    # dots, of which there are many, take a tenth less.
+    with rc_context({"axes.titley": 1.0, "text.hinting": "none"}):
         return _png(draw(**values))
 
 
@@ -212,7 +213,8 @@ def _png(fig: Any) -> tuple[bytes, str]:
         canvas.draw()
         buffer = io.BytesIO()
         # Little compression: the picture goes no further than the next window.
-        Image.fromarray(np.asarray(canvas.buffer_rgba())).save(buffer, "PNG", compress_level=1)
+        pixels = np.asarray(canvas.buffer_rgba())
+        Image.fromarray(pixels).convert("RGB").save(buffer, "PNG", compress_level=1)
         width = round(96 * fig.get_figwidth())
     finally:
         if "matplotlib.pyplot" in sys.modules:  # else pyplot keeps every figure it made
