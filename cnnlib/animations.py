@@ -18,6 +18,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ __all__ = [
 
 MARGIN = 0.15  # inches of white around everything: the pictures also stand on dark pages
 CELL = 0.42  # inches, the side of a cell where there is room
+GLYPH = 100  # points, of the outlines that numbers in cells are scaled from
 MINUS, RIGHTWARDS = "\N{MINUS SIGN}", "\N{RIGHTWARDS ARROW}"
 LOOPS_FOR_EVER = 0  # a GIF's number of repetitions
 
@@ -964,16 +966,47 @@ def _cells(ax: Any, values: Any, x: float, y: float, side: float, shade: _Shade)
     line = 0.8 if side > 0.2 else 0.0
     ax.pcolormesh(*edges, rgb, edgecolors="#b0b0b0" if line else "face", linewidth=line or 0.2)
     points = shade.size(side)
-    luminance = rgb**2.2 @ (0.2126, 0.7152, 0.0722)  # WCAG: white and black are even at 0.18
-    middle: dict[str, Any] = {"ha": "center", "va": "center_baseline", "clip_on": True}
     unknown = np.isnan(values)
-    if side > 0.1 and unknown.any():
-        i, j = unknown.nonzero()
+    i, j = unknown.nonzero()
+    if side > 0.1 and i.size:
         ax.plot(x + (j + 0.5) * side, y + (i + 0.5) * side, "o", color="#b0b0b0", markersize=3.2)
-    for i, j in np.argwhere(~unknown) if points else ():
-        colour = "white" if luminance[i, j] < 0.18 else "black"
-        at = x + (j + 0.5) * side, y + (i + 0.5) * side
-        ax.text(*at, _show(values[i, j]), color=colour, fontsize=points, **middle)
+    i, j = (~unknown).nonzero()
+    if points and i.size:
+        luminance = rgb[i, j] ** 2.2 @ (0.2126, 0.7152, 0.0722)
+        ink = np.where(luminance < 0.18, "white", "black")  # WCAG: both are even at 0.18
+        at = np.stack([x + (j + 0.5) * side, y + (i + 0.5) * side], axis=-1)
+        _numbers(ax, [_show(value) for value in values[i, j]], at, points, ink)
+
+
+def _numbers(ax: Any, texts: list[str], at: np.ndarray, points: float, ink: Any) -> None:
+    """Texts centred at those places, as one artist: in half the time of a hundred `ax.text`."""
+    from matplotlib.collections import PathCollection
+    from matplotlib.transforms import Affine2D
+
+    inches = Affine2D().scale(points / 72 / GLYPH) + ax.figure.dpi_scale_trans
+    shapes = PathCollection(
+        [_glyphs(text) for text in texts],
+        offsets=at,
+        offset_transform=ax.transData,
+        facecolors=ink,
+        linewidths=0,
+        label=" ".join(texts),
+    )
+    shapes.set_transform(inches)
+    ax.add_collection(shapes, autolim=False)
+
+
+@cache
+def _glyphs(text: str) -> Any:
+    """The outline of a text, `GLYPH` points high; (0, 0) is its middle, half a digit up."""
+    from matplotlib.textpath import TextPath
+    from matplotlib.transforms import Affine2D
+
+    outline = TextPath((0, 0), text, size=GLYPH)
+    extent = outline.get_extents()
+    digit = TextPath((0, 0), "0", size=GLYPH).get_extents()
+    middle = (extent.x0 + extent.x1) / 2, (digit.y0 + digit.y1) / 2
+    return Affine2D().translate(-middle[0], -middle[1]).transform_path(outline)
 
 
 def _outline(

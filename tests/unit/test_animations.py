@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib import colormaps
+from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -26,7 +27,18 @@ KERNEL = RNG.integers(-3, 4, (2, 3))
 
 
 def texts(fig):
-    return [text.get_text() for text in fig.axes[0].texts if text.get_text()]
+    ax = fig.axes[0]
+    found = [text.get_text() for text in ax.texts if text.get_text()]
+    for shapes in ax.collections:
+        if isinstance(shapes, PathCollection):  # the numbers of cells: an outline each
+            numbers = shapes.get_label().split()
+            assert len(numbers) == len(shapes.get_paths())
+            found += numbers
+    return found
+
+
+def meshes(fig):
+    return [part for part in fig.axes[0].collections if isinstance(part, QuadMesh)]
 
 
 def outlines(fig, colour=animations.VERMILLION):
@@ -41,7 +53,7 @@ def outlines(fig, colour=animations.VERMILLION):
 def grids(fig):
     """Return for each table of cells its edges in inches, (x, y)."""
     found = []
-    for mesh in fig.axes[0].collections:
+    for mesh in meshes(fig):
         points = mesh.get_coordinates()
         found.append((points[0, :, 0], points[:, 0, 1]))
     return found
@@ -110,7 +122,7 @@ def test_numbers_that_do_not_fit_are_left_out_of_the_picture_alone():
 def test_all_frames_use_the_same_colours_for_the_same_numbers():
     frames = animations.correlation(PICTURE, KERNEL)
     first, last = frames.frame(0), frames.frame(len(frames) - 1)
-    results = [fig.axes[0].collections[1].get_array() for fig in (first, last)]
+    results = [meshes(fig)[1].get_array() for fig in (first, last)]
     np.testing.assert_array_equal(results[0][0, 0], results[1][0, 0])
     np.testing.assert_array_equal(results[0][0, 1], [1, 1, 1])  # white: not computed yet
     assert (results[1][0, 1] < 1).any()
