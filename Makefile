@@ -7,13 +7,14 @@ ARGS ?=
 SETUP := scripts/setup_venv.py
 VENV := .venv/bin/python
 OLDEST := .venv-oldest/bin/python
+BENCH := .venv-bench/bin/python
 # A file's tests stay on one worker: notebooks need it, and module fixtures are made once.
 PYTEST := -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help lessons test test-long test-oldest unit check-notebooks browser notebooks badges lint types \
-	assignment images format clean python venv-lessons venv-test venv-oldest
+	assignment images bench format clean python venv-lessons venv-test venv-oldest venv-bench
 
 help:
 	@echo "make lessons       open the lessons in JupyterLab (ARGS=--no-browser without a screen)"
@@ -23,6 +24,7 @@ help:
 	@echo "make test-oldest   unit tests with the oldest versions of everything that we allow"
 	@echo "make notebooks     run all notebooks in place and clean them"
 	@echo "make badges        write badges and set-up cells (REPO=owner/name REF=tag: a new address)"
+	@echo "make bench         speed beside PyTorch and Keras (an hour; let nothing else run meanwhile)"
 	@echo "make images        draw the animations in images/"
 	@echo "make lint          ruff and the state of the notebooks"
 	@echo "make format        let ruff rewrite what it can"
@@ -46,6 +48,9 @@ venv-test: python
 
 venv-oldest: python
 	@"$(PYTHON)" $(SETUP) oldest
+
+venv-bench: python
+	@"$(PYTHON)" $(SETUP) bench
 
 # --- Learning -------------------------------------------------------------------------------
 
@@ -112,10 +117,13 @@ assignment: venv-test
 	@test -n "$$LESSON" || { echo "Name a lesson: make assignment LESSON=02" >&2; exit 1; }
 	$(VENV) scripts/assignment.py "$$LESSON" $(ARGS)
 
+bench: venv-bench
+	$(BENCH) benchmarks/speed.py run $(ARGS)
+
 format: venv-test
 	$(VENV) -m ruff check --fix .
 	$(VENV) -m ruff format .
 
 clean:
-	rm -rf .venv .venv-oldest build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest .venv-bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """Make the virtual environment that a make target needs, or see in a moment that it is there.
 
-    python3 scripts/setup_venv.py lessons|test|oldest
+    python3 scripts/setup_venv.py lessons|test|oldest|bench
 
 An environment counts as finished when it holds a stamp over pyproject.toml, requirements.txt, the
 Python version and its own place. While it is being changed it holds a mark instead, so that an
@@ -19,9 +19,19 @@ import sys
 import sysconfig
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-FOLDERS = {"lessons": ".venv", "test": ".venv", "oldest": ".venv-oldest"}
+FOLDERS = {
+    "lessons": ".venv",
+    "test": ".venv",
+    "oldest": ".venv-oldest",
+    "bench": ".venv-bench",
+}
 # Who has the tests' environment has what the lessons need.
-INCLUDES = {"lessons": ["lessons"], "test": ["lessons", "test"], "oldest": ["oldest"]}
+INCLUDES = {
+    "lessons": ["lessons"],
+    "test": ["lessons", "test"],
+    "oldest": ["oldest"],
+    "bench": ["bench"],
+}
 STAMP = "cnnlib-finished.json"
 MARK = "cnnlib-unfinished"
 OLDEST_PYTHON = (3, 11)
@@ -150,6 +160,8 @@ def install(profile, python):  # type: (str, str) -> None
         run([*pip, *quiet, "--requirement", "requirements.txt"])
     elif profile == "test":
         run([*pip, *quiet, "--requirement", "requirements.txt", "--editable", ".[test]"])
+    elif profile == "bench":
+        run([*pip, *quiet, "--editable", ".[bench]"])
     else:
         run([*pip, *quiet, "uv"])
         uv = [python, "-m", "uv", "pip", "install", "--python", python]
