@@ -190,12 +190,79 @@ class OfTorch:
                 self.torch.softmax(self.model(x[at : at + batch]), dim=1)
 
 
+class OfPlain:
+    """cnnlib's plain twins: every operation as loops over single numbers."""
+
+    def __init__(self, name):
+        import cnnlib
+        from cnnlib import plain
+
+        self.keras, self.plain = cnnlib, plain
+
+    def build(self, net, weights):
+        self.layers, self.weights = layers_of(net, self.keras), [np.array(w) for w in weights]
+        self.moments = [(np.zeros_like(w), np.zeros_like(w)) for w in self.weights]
+        self.steps = 0
+
+    def forward(self, x):
+        """Return logits, and what the way back needs: (kind, input, place of the kernel) a step."""
+        plain, seen, at = self.plain, [], 0
+        for layer in self.layers:
+            kind = type(layer).__name__
+            seen.append((kind, x, at, getattr(layer, "padding", None)))
+            if kind == "MaxPooling2D":
+                x = plain.max_pooling2d_forward(x)
+            elif kind == "Flatten":
+                x = x.reshape(len(x), -1)
+            else:
+                kernel, bias = self.weights[at : at + 2]
+                if kind == "Conv2D":
+                    x = plain.conv2d_forward(x, kernel, bias, padding=layer.padding)
+                else:
+                    x = plain.dense_forward(x, kernel, bias)
+                at += 2
+                if layer is not self.layers[-1]:
+                    seen.append(("relu", x, at, None))
+                    x = plain.relu_forward(x)
+        return x, seen
+
+    def loss(self, x, y):
+        return float(self.plain.softmax_cross_entropy_forward(self.forward(x)[0], y))
+
+    def inference(self, x, batch):
+        self.plain.softmax(self.forward(x)[0])
+
+    def training(self, x, y, batch):
+        plain, grads = self.plain, [None] * len(self.weights)
+        logits, seen = self.forward(x)
+        dy = plain.softmax_cross_entropy_backward(logits, y)
+        for kind, x, at, padding in reversed(seen):
+            if kind == "relu":
+                dy = plain.relu_backward(dy, x)
+            elif kind == "MaxPooling2D":
+                dy = plain.max_pooling2d_backward(dy, x)
+            elif kind == "Flatten":
+                dy = dy.reshape(x.shape)
+            elif kind == "Conv2D":
+                dy, *grads[at : at + 2] = plain.conv2d_backward(
+                    dy, x, self.weights[at], padding=padding
+                )
+            else:
+                dy, *grads[at : at + 2] = plain.dense_backward(dy, x, self.weights[at])
+        self.steps += 1
+        for w, g, (m, v) in zip(self.weights, grads, self.moments, strict=True):  # Adam
+            m += 0.1 * (g - m)
+            v += 0.001 * (g * g - v)
+            rate = 1e-3 * np.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
+            w -= rate * m / (np.sqrt(v) + 1e-7)
+
+
 # --- One candidate's process: commands come in, a line of JSON each -------------------------------
 
 
 def work(name):
-    kind = OfTorch if name.startswith("torch") else OfKerasNames
-    candidate = kind(name)
+    kinds = {"torch": OfTorch, "plain": OfPlain}
+    candidate = kinds.get(name.split(",")[0], OfKerasNames)(name)
     x, y = digits()
     for line in sys.stdin:
         ask = json.loads(line)
@@ -212,7 +279,8 @@ def answer(candidate, ask, x, y):
         weights = candidate.build(ask["net"], given)
         if given is None:
             np.savez(path, **{str(k): w for k, w in enumerate(weights)})
-        return candidate.loss(x[:256], y[:256])
+        count = ask["examples"]
+        return candidate.loss(x[:count], y[:count])
     images, batch = ask["images"], ask["batch"]
     if ask["do"] == "training":
         run = lambda: candidate.training(x[:images], y[:images], batch)  # noqa: E731
@@ -261,25 +329,24 @@ def usable_cores():
 def run(rounds, nets, batches):
     """Time all cases; return the result as it is stored."""
     processes = {name: Process(name, usable_cores()) for name in CANDIDATES}
-    cases = []
+    plain = Process("plain", 1)
+    cases, loops = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for net in nets:
             weights = str(Path(folder) / f"{net}.npz")
-            losses = {
-                name: process.ask(do="build", net=net, weights=weights)
-                for name, process in processes.items()
-            }
-            if max(losses.values()) - min(losses.values()) > 1e-4 * max(losses.values()):
-                raise RuntimeError(f"{net}: the candidates do not compute the same: {losses}")
-            print(f"{net}: loss {losses['cnnlib']:.5f} in all", flush=True)
+            build(processes, net, weights, 256)
+            both = {"cnnlib": processes["cnnlib"], "plain": plain}
+            build(both, net, weights, 1)
+            loops[net] = {mode: plain.ask(do=mode, images=1, batch=1) for mode in MODES}
             for mode in MODES:
                 for batch in batches:
                     cases.append(measure(processes, net, mode, batch, rounds))
                     print(line_of(cases[-1]), flush=True)
-    for process in processes.values():
+    for process in (*processes.values(), plain):
         process.close()
     return {
         "cases": cases,
+        "plain": loops,
         "rounds": rounds,
         "threads": usable_cores(),
         "machine": machine(),
@@ -289,6 +356,17 @@ def run(rounds, nets, batches):
         "date": datetime.date.today().isoformat(),
         "command": "make bench",
     }
+
+
+def build(processes, net, weights, examples):
+    """The same net with the same weights in all; they must compute the same loss."""
+    losses = {
+        name: process.ask(do="build", net=net, weights=weights, examples=examples)
+        for name, process in processes.items()
+    }
+    if max(losses.values()) - min(losses.values()) > 1e-4 * max(losses.values()):
+        raise RuntimeError(f"{net}: the candidates do not compute the same: {losses}")
+    print(f"{net}: loss {losses['cnnlib']:.5f} in {', '.join(losses)}", flush=True)
 
 
 def measure(processes, net, mode, batch, rounds):
@@ -379,6 +457,17 @@ def table(result):
                 f"{means['keras']:.2f} |"
             )
 
+    for net, rates in result["plain"].items():
+        found = ", ".join(f"{mode} {rate:.2g}" for mode, rate in rates.items())
+        print(f"plain, {net}, images/s on one thread: {found}")
+    net_a = [case for case in result["cases"] if (case["net"], case["mode"]) == ("net A", MODES[0])]
+    if net_a:
+        most = max(statistics.median(case["rates"]["cnnlib"]) for case in net_a)
+        print(
+            f"net A, training: {most / LOOPS:.0f} times a NumPy CNN with loops ({LOOPS} images/s)"
+        )
+    print(f"{result['machine']}, {result['date']}, commit {result['commit']}, {result['versions']}")
+
 
 def plot(result, path):
     """Ratios to PyTorch and to Keras, case by case, as dots on a logarithmic axis."""
@@ -411,7 +500,7 @@ def newest():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["run", "table", "work"])
-    parser.add_argument("--candidate", choices=CANDIDATES)
+    parser.add_argument("--candidate", choices=[*CANDIDATES, "plain"])
     parser.add_argument("--quick", action="store_true", help="one round, to see that it works")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--net", choices=NETS, action="append")
