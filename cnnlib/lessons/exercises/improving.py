@@ -103,10 +103,10 @@ TEXTS = {
     "quiz.improving_moving": "A network with batch normalization reads a single digit. By which "
     "mean and variance does it normalize?",
     "quiz.improving_moving.1": "By those of the digit's own numbers",
-    "quiz.improving_moving.2": "By moving averages from the training",
+    "quiz.improving_moving.2": "By running means from the training",
     "quiz.improving_moving.3": "By 0 and 1",
     "quiz.improving_moving.why": "A batch of one has itself as its mean, and nothing of it would "
-    "be left. So the layer keeps moving averages while it trains.",
+    "be left. So the layer keeps running means while it trains.",
 }
 
 # --- Augment ------------------------------------------------------------------------------------
