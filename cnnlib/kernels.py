@@ -101,9 +101,10 @@ def axis(size: int, window: int, stride: int, padding: str, dilation: int = 1) -
         needed = max(0, (math.ceil(size / stride) - 1) * stride + reach - size)
         return Axis(size, window, stride, dilation, needed // 2, needed - needed // 2)
     if reach > size:
+        apart = f" (dilation {dilation}: {reach} wide)" if dilation > 1 else ""
         raise ValueError(
-            f"a window of {window} cells (dilation {dilation}: {reach} wide) does not fit into "
-            f"{size}. Use padding='same', a smaller window or a larger input"
+            f"a window of {window} cells{apart} does not fit into {size}. "
+            "Use padding='same', a smaller window or a larger input"
         )
     return Axis(size, window, stride, dilation, 0, 0)
 

@@ -1048,7 +1048,7 @@ def test_the_rest_is_refused_as_for_products():
         layers.ComparativeConv2D(3, 3, groups=2)
     with pytest.raises(ValueError, match="channels must be divisible by groups"):
         layers.ComparativeConv2D(4, 3, groups=2)(np.zeros((1, 5, 5, 3)))
-    with pytest.raises(ValueError, match="a window of 9 cells .* does not fit into 8"):
+    with pytest.raises(ValueError, match="a window of 9 cells does not fit into 8"):
         layers.ComparativeConv2D(2, 9)(np.zeros((1, 8, 8, 1)))
     with pytest.raises(ValueError, match="expects images: 4 axes.*Received 3 axes"):
         layers.ComparativeConv2D(2, 3)(np.zeros((1, 8, 8)))
