@@ -232,6 +232,13 @@ def test_whatever_a_function_does_a_sentence_comes_back(function, diagnosis, wor
         ("mse_slope", lambda w, x, t: np.zeros(3), "shape", "slope"),
         ("gradient_step", lambda w, slope, rate: float("nan"), "not_finite", "nan"),
         ("gradient_step", lambda w, slope, rate: 1j, "type", "complex"),
+        # A fixed margin is no mistake with a name: the numbers of the rule stand in the text.
+        (
+            "choose",
+            lambda s, v, t: s[(v.mean(axis=1) >= v.mean(axis=1).max() - 0.4).argmax()],
+            "numbers",
+            "means = (89.27, 92.00), best mean - std = 89.00, size should be 7; yours is 14",
+        ),
     ],
 )
 def test_results_of_other_kinds(name, function, diagnosis, words, said):

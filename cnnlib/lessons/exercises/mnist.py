@@ -62,6 +62,21 @@ TEXTS = {
     "along it, so that each size keeps one number.",
     "choose.all_runs": "Not quite: the std of the whole table also holds how the sizes differ. "
     "Noise is what the seeds of *one* size do among themselves: the std of the best row.",
+    "choose.other_rows": "Not quite: your margin comes from other rows than the best one, alone or "
+    "mixed with it. That can be sensible, too; the rule here is the std of the best row alone, so "
+    "that all choose alike.",
+    "choose.wider": "Not quite: your margin is wider than the std of the best row. Twice the std, "
+    "or the row's whole range, can be sensible, too; the rule here is one std, so that all choose "
+    "alike.",
+    "choose.narrower": "Not quite: your margin is narrower than the std of the best row. Divided "
+    "by the root of the number of seeds it says how sure a *mean* is. That can be sensible, too; "
+    "the rule here is the plain std, so that all choose alike.",
+    "choose.median": "Not quite: you compare medians, which overlook a run that went badly. The "
+    "rule here compares means: every seed counts.",
+    "choose.border": "Not quite: `>` leaves out a size exactly at the border, and where all seeds "
+    "agree (a std of 0) even the best size itself. 'At least' is `>=`.",
+    "choose.chain": "Not quite: you go from size to size and compare each with the one that leads "
+    "so far. Small leads add up on that way: compare every size with the best one.",
     "choose.many": "Not quite: these are all the sizes that are as good. Return one number, the "
     "smallest of them (`sizes` is a tuple, which takes one index and no array).",
     "choose.index": "Not quite: this is the place in the list. Return the size that stands there.",
@@ -146,27 +161,50 @@ def _shares(axis):  # type: ignore[no-untyped-def]
 
 # --- choose -------------------------------------------------------------------------------------
 
-# Per table: sizes, validation accuracies (sizes, seeds) and test accuracies in percent. What is far
-# apart is so by many times the spread of the seeds, and what is near lies well inside it: any
-# sensible measure of noise leads to the same size. The test set would choose another one each time.
-_SPREAD = {3: (0.1, -0.5, 0.4), 4: (0.3, -0.6, 0.5, -0.2)}
-_LUCKY = ((80.2, 80.5, 79.9), (94.6, 95.0, 95.4), (97.0, 88.0, 88.5))
+# Per table: sizes, mean and std of the validation accuracies of each size (or all its runs), mean
+# test accuracies, and how many seeds; in percent. In the first three, sizes are apart by many times
+# what the seeds do, and the test set would choose another one. In each of the others a margin that
+# is not the std of the best row leads to another size. That std may be taken with Bessel's
+# correction (ddof=1) or without: the size is the same. Leads are no round numbers, so that none is
+# exactly a margin by accident, where rounding would decide.
+_SPREAD = {3: (1, -5, 4), 4: (3, -6, 5, -2), 8: (3, -6, 5, -2, 1, 4, -5, 0)}
+_LUCKY = ((95.3, 95.2, 90.1), (94.6, 95.0, 95.4), (97.0, 88.0, 88.5))
 TABLES: list[tuple] = [
-    ((4, 8, 16, 32), (91.0, 95.0, 92.0, 90.0), (95.5, 92.0, 91.0, 93.0), 3),
-    ((6, 8, 12, 24, 48), (88.0, 92.0, 95.0, 95.08, 95.04), (90.0, 96.0, 93.0, 93.0, 93.5), 4),
-    ((3, 5, 20), _LUCKY, (96.0, 93.0, 92.0), 3),
-    ((8, 64), (93.0, 97.0), (97.0, 96.0), 4),
-    ((10, 20, 40), (94.0, 96.5, 80.0), (95.0, 92.0, 93.0), 3),
+    ((4, 8, 16, 32), ((91.03, 0.4), (95, 0.4), (92.04, 0.4), (90.02, 0.4)), (95.5, 92, 91, 93), 3),
+    ((3, 5, 20), _LUCKY, (96, 93, 92), 3),
+    ((10, 20, 40), ((94, 0.4), (96.53, 0.4), (80, 0.4)), (95, 92, 93), 3),
+    # within the std: 12 is as good as 24
+    (
+        (6, 8, 12, 24, 48),
+        ((88, 0.5), (92, 0.5), (95.16, 0.5), (95.31, 0.5), (95.22, 0.5)),
+        (90, 96, 93, 93, 93.5),
+        4,
+    ),
+    # 1.28 of the std: within twice the std, and above the worst run of the best size
+    ((5, 9, 30), ((94.488, 0.4), (95, 0.4), (94.9, 0.4)), (96, 94, 95), 3),
+    # 0.9 of a large std: beyond the std of a mean, and twice that
+    ((7, 14), ((89.27, 3), (92, 3)), (90, 93), 8),
+    # the best row has a small std, then a large one
+    ((2, 6, 18), ((94.47, 0.8), (95, 0.2), (93, 0.8)), (95, 93, 94), 4),
+    ((2, 6, 18), ((94.47, 0.1), (95, 0.8), (93, 0.1)), (93, 95, 94), 4),
+    # exactly at the border
+    ((20, 50), ((93.5, 94.5, 93.5, 94.5), (94.0, 96.0, 94.0, 96.0)), (93, 95), 4),
+    # all seeds agree, and so do two sizes
+    ((4, 12, 36), ((90, 0.2), (95, 0), (95, 0)), (93, 94, 95), 3),
+    # the second is as good as the third, and the first as the second, but not as the third
+    ((8, 16, 32), ((95, 0.4), (95.31, 0.4), (95.62, 0.4)), (94, 93, 95), 4),
 ]
 
 
 def _choose_cases() -> list[tuple]:
     cases = []
     for sizes, validation, test, seeds in TABLES:
-        spread = np.array(_SPREAD[seeds])
-        rows = np.array(validation)
-        rows = rows if rows.ndim == 2 else rows[:, None] + spread
-        cases.append((sizes, rows, np.array(test)[:, None] + spread[::-1]))
+        spread = np.array(_SPREAD[seeds], float)
+        spread = (spread - spread.mean()) / spread.std()
+        rows = np.array(validation, float)
+        if rows.shape[1] == 2:
+            rows = rows[:, :1] + rows[:, 1:] * spread
+        cases.append((sizes, rows, np.array(test, float)[:, None] + 0.4 * spread[::-1]))
     return cases
 
 
@@ -193,11 +231,66 @@ def _largest(sizes, validation, test):  # type: ignore[no-untyped-def]
     return sizes[np.flatnonzero(means >= means[best] - validation[best].std())[-1]]
 
 
+def _margin(of, center=np.mean):  # type: ignore[no-untyped-def]
+    """A choice with a margin of its own: a number, or one for each size."""
+
+    def choose(sizes, validation, test):  # type: ignore[no-untyped-def]
+        centers = center(validation, axis=1)
+        best = centers.argmax()
+        return sizes[(centers >= centers[best] - of(validation, best)).argmax()]
+
+    return choose
+
+
+def _of_a_mean(factor, ddof):  # type: ignore[no-untyped-def]
+    return _margin(lambda v, best: factor * v[best].std(ddof=ddof) / v.shape[1] ** 0.5)
+
+
+def _above(sizes, validation, test):  # type: ignore[no-untyped-def]
+    means = validation.mean(axis=1)
+    best = means.argmax()
+    return sizes[(means > means[best] - validation[best].std()).argmax()]
+
+
+def _above_or_nothing(sizes, validation, test):  # type: ignore[no-untyped-def]
+    means = validation.mean(axis=1)
+    best = means.argmax()
+    return sizes[np.flatnonzero(means > means[best] - validation[best].std())[0]]
+
+
+def _above_or_best(sizes, validation, test):  # type: ignore[no-untyped-def]
+    means = validation.mean(axis=1)
+    best = means.argmax()
+    above = means > means[best] - validation[best].std()
+    return sizes[above.argmax() if above.any() else best]
+
+
+def _upwards(larger):  # type: ignore[no-untyped-def]
+    """A choice that goes on to a larger size where that leads by more than the noise of both."""
+
+    def choose(sizes, validation, test):  # type: ignore[no-untyped-def]
+        at = 0
+        for k in range(1, len(sizes)):
+            noise = larger(validation[at].std(), validation[k].std())
+            if validation[k].mean() > validation[at].mean() + noise:
+                at = k
+        return sizes[at]
+
+    return choose
+
+
+def _downwards(sizes, validation, test):  # type: ignore[no-untyped-def]
+    at = validation.mean(axis=1).argmax()
+    while at and validation[at - 1].mean() >= validation[at].mean() - validation[at].std():
+        at -= 1
+    return sizes[at]
+
+
 class Choice(Exercise):
     """A choice that must not depend on the test set, on one seed or on noise.
 
     What it depends on is found by asking again: with other test accuracies, and with the seeds in
-    another order.
+    another order. Other margins than the one asked for are recognised by what they choose.
     """
 
     def examine(self, *functions: Any) -> Verdict:
@@ -205,12 +298,21 @@ class Choice(Exercise):
         verdict = super().examine(*functions)
         if verdict.diagnosis in ("type", "exception") and self._chooses_many(functions[0]):
             return Verdict("many", messages.text(f"{self.name}.many"))
-        if verdict.diagnosis != "numbers":
+        if verdict.diagnosis not in ("numbers", "exception", "not_yet"):
             return verdict
         mistake = self._mistake(functions[0])
         if mistake is None:
             return verdict
         return Verdict(mistake, messages.text(f"{self.name}.{mistake}"))
+
+    def _describe(self, case: tuple) -> str:
+        """What the rule looks at: sizes, their means, and where 'as good' begins."""
+        sizes, validation, _ = case
+        means = validation.mean(axis=1)
+        best = means.argmax()
+        border = means[best] - validation[best].std()
+        listed = ", ".join(f"{mean:.2f}" for mean in means)
+        return f"sizes = {sizes}, means = ({listed}), best mean - std = {border:.2f}"
 
     def _recognised(self, trials: list) -> None:
         """Nothing: `examine` asks again instead."""
@@ -218,6 +320,8 @@ class Choice(Exercise):
     def _mistake(self, function: Any) -> str | None:
         cases = self.cases()
         chosen = [self._answer(function, case) for case in cases]
+        if all(c == -1 for c in chosen):
+            return None  # it never answers
         if all(0 <= c < len(case[0]) for c, case in zip(chosen, cases, strict=True)):
             return "index"
         for (sizes, validation, test), choice in zip(cases, chosen, strict=True):
@@ -305,6 +409,31 @@ EXERCISES = [
                 ("many", _all_that_are_good),
                 ("all_runs", _all_runs),
                 ("largest", _largest),
+                ("border", _above),
+                ("border", _above_or_nothing),
+                ("border", _above_or_best),
+                ("other_rows", _margin(lambda v, best: v.std(axis=1))),
+                ("other_rows", _margin(lambda v, best: v.std(axis=1).max())),
+                ("other_rows", _margin(lambda v, best: v.std(axis=1).mean())),
+                ("other_rows", _margin(lambda v, best: np.median(v.std(axis=1)))),
+                ("other_rows", _margin(lambda v, best: v.std(axis=1).min())),
+                ("other_rows", _margin(lambda v, best: np.hypot(v.std(axis=1), v[best].std()))),
+                ("other_rows", _margin(lambda v, best: v.std(axis=1) + v[best].std())),
+                ("wider", _margin(lambda v, best: 2 * v[best].std())),
+                ("wider", _margin(lambda v, best: 3 * v[best].std())),
+                ("wider", _margin(lambda v, best: np.ptp(v[best]))),
+                ("wider", _margin(lambda v, best: v[best].mean() - v[best].min())),
+                ("narrower", _of_a_mean(1, 0)),
+                ("narrower", _of_a_mean(1, 1)),
+                ("narrower", _of_a_mean(2, 0)),
+                ("narrower", _of_a_mean(2, 1)),
+                ("narrower", _margin(lambda v, best: v[best].std() / 2)),
+                ("median", _margin(lambda v, best: v[best].std(), center=np.median)),
+                ("median", _margin(lambda v, best: 0, center=np.median)),
+                ("chain", _upwards(max)),
+                ("chain", _upwards(lambda here, there: here)),
+                ("chain", _upwards(lambda here, there: there)),
+                ("chain", _downwards),
                 ("smallest", lambda s, v, t: s[0]),
                 ("worst", lambda s, v, t: s[v.mean(axis=1).argmin()]),
             ]

@@ -46,12 +46,17 @@ def choose_with(noise_of):
 
 
 def choose_by_loops(sizes, validation, test):
-    best, best_mean, noise = None, -1.0, 0.0
-    for size, row in zip(sizes, validation, strict=True):
-        mean = sum(row) / len(row)
-        if best is None or mean > best_mean + max(noise, np.std(row)):
-            best, best_mean, noise = size, mean, np.std(row)
-    return best
+    means = [sum(row) / len(row) for row in validation]
+    best = means.index(max(means))
+    for k in range(best):
+        if means[k] >= means[best] - np.std(validation[best]):
+            return sizes[k]
+    return sizes[best]
+
+
+def as_good(sizes, validation):
+    means = validation.mean(axis=1)
+    return means >= means.max() - validation[means.argmax()].std()
 
 
 RIGHT = [
@@ -62,14 +67,9 @@ RIGHT = [
     ("confusion", plots.confusion_counts),
     ("choose", choose_with(lambda v, best: v[best].std())),
     ("choose", choose_with(lambda v, best: v[best].std(ddof=1))),
-    ("choose", choose_with(lambda v, best: 2 * v[best].std())),
-    ("choose", choose_with(lambda v, best: v[best].std(ddof=1) / v.shape[1] ** 0.5)),
-    ("choose", choose_with(lambda v, best: 2 * v[best].std(ddof=1) / v.shape[1] ** 0.5)),
-    ("choose", choose_with(lambda v, best: v[best].max() - v[best].min())),
-    ("choose", choose_with(lambda v, best: np.median(v.std(axis=1)))),
-    ("choose", choose_with(lambda v, best: 1.2)),
+    ("choose", choose_with(lambda v, best: np.sqrt(np.mean((v[best] - v[best].mean()) ** 2)))),
     ("choose", choose_by_loops),
-    ("choose", lambda s, v, t: np.array(s)[v.mean(1) >= v.mean(1).max() - v.std(1).min()].min()),
+    ("choose", lambda s, v, t: min(np.array(s)[as_good(s, v)])),
 ]
 
 # --- Typical mistakes ---------------------------------------------------------------------------
@@ -116,8 +116,8 @@ def normalised(axis, **options):
 
 def choose_largest(sizes, validation, test):
     means = validation.mean(axis=1)
-    good = [s for s, m in zip(sizes, means, strict=True) if m > means.max() - 0.5]
-    return max(good)
+    noise = validation[means.argmax()].std()
+    return max(s for s, m in zip(sizes, means, strict=True) if m >= means.max() - noise)
 
 
 def tie_by_test(sizes, validation, test):
@@ -126,9 +126,35 @@ def tie_by_test(sizes, validation, test):
     return sizes[np.where(good, test.mean(axis=1), 0).argmax()]
 
 
-def as_good(sizes, validation):
+def is_above(validation):
     means = validation.mean(axis=1)
-    return means >= means.max() - validation[means.argmax()].std()
+    return means > means.max() - validation[means.argmax()].std()
+
+
+def first_above(sizes, validation, test):
+    for size, above in zip(sizes, is_above(validation), strict=True):
+        if above:
+            return size
+
+
+def above_or_best(sizes, validation, test):
+    above = is_above(validation)
+    return sizes[above.argmax() if any(above) else validation.mean(axis=1).argmax()]
+
+
+def by_medians(sizes, validation, test):
+    medians = np.median(validation, axis=1)
+    best = medians.argmax()
+    return sizes[(medians >= medians[best] - validation[best].std()).argmax()]
+
+
+def step_by_step(sizes, validation, test):
+    best, best_mean, noise = None, -1.0, 0.0
+    for size, row in zip(sizes, validation, strict=True):
+        mean = sum(row) / len(row)
+        if best is None or mean > best_mean + max(noise, np.std(row)):
+            best, best_mean, noise = size, mean, np.std(row)
+    return best
 
 
 def wrong_axis(sizes, validation, test):
@@ -158,7 +184,27 @@ MISTAKES = [
     ("choose", "best_run", lambda s, v, t: s[v.max(axis=1).argmax()]),
     ("choose", "best_run", lambda s, v, t: s[np.unravel_index(v.argmax(), v.shape)[0]]),
     ("choose", "noise", lambda s, v, t: s[v.mean(axis=1).argmax()]),
-    ("choose", "noise", lambda s, v, t: s[np.median(v, axis=1).argmax()]),
+    ("choose", "median", lambda s, v, t: s[np.median(v, axis=1).argmax()]),
+    ("choose", "median", by_medians),
+    ("choose", "border", first_above),
+    ("choose", "border", above_or_best),
+    ("choose", "border", lambda s, v, t: s[is_above(v).argmax()]),
+    ("choose", "border", lambda s, v, t: s[np.flatnonzero(is_above(v))[0]]),
+    ("choose", "wider", choose_with(lambda v, best: 2 * v[best].std())),
+    ("choose", "wider", choose_with(lambda v, best: v[best].max() - v[best].min())),
+    ("choose", "wider", lambda s, v, t: s[(v.mean(1) >= v[v.mean(1).argmax()].min()).argmax()]),
+    ("choose", "narrower", choose_with(lambda v, best: v[best].std(ddof=1) / v.shape[1] ** 0.5)),
+    ("choose", "narrower", choose_with(lambda v, best: 2 * v[best].std() / v.shape[1] ** 0.5)),
+    (
+        "choose",
+        "narrower",
+        choose_with(lambda v, best: 2 * v[best].std(ddof=1) / v.shape[1] ** 0.5),
+    ),
+    ("choose", "other_rows", choose_with(lambda v, best: v.std(axis=1).max())),
+    ("choose", "other_rows", choose_with(lambda v, best: np.median(v.std(axis=1)))),
+    ("choose", "other_rows", choose_with(lambda v, best: v.std(axis=1).min())),
+    ("choose", "other_rows", lambda s, v, t: s[(v.mean(1) + v.std(1) >= v.mean(1).max()).argmax()]),
+    ("choose", "chain", step_by_step),
     ("choose", "all_runs", choose_with(lambda v, best: v.std())),
     ("choose", "many", lambda s, v, t: s[as_good(s, v)]),
     ("choose", "many", lambda s, v, t: np.array(s)[as_good(s, v)]),
