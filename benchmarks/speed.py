@@ -326,7 +326,7 @@ def usable_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def run(rounds, nets, batches):
+def run(rounds, nets, batches, modes):
     """Time all cases; return the result as it is stored."""
     processes = {name: Process(name, usable_cores()) for name in CANDIDATES}
     plain = Process("plain", 1)
@@ -337,8 +337,8 @@ def run(rounds, nets, batches):
             build(processes, net, weights, 256)
             both = {"cnnlib": processes["cnnlib"], "plain": plain}
             build(both, net, weights, 1)
-            loops[net] = {mode: plain.ask(do=mode, images=1, batch=1) for mode in MODES}
-            for mode in MODES:
+            loops[net] = {mode: plain.ask(do=mode, images=1, batch=1) for mode in modes}
+            for mode in modes:
                 for batch in batches:
                     cases.append(measure(processes, net, mode, batch, rounds))
                     print(line_of(cases[-1]), flush=True)
@@ -504,6 +504,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one round, to see that it works")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--net", choices=NETS, action="append")
+    parser.add_argument("--mode", choices=MODES, action="append")
     parser.add_argument("--batch", type=int, choices=BATCHES, action="append")
     options = parser.parse_args()
     if options.what == "work":
@@ -512,9 +513,9 @@ def main():
         table(newest())
     else:
         rounds = 1 if options.quick else options.rounds
-        result = run(rounds, options.net or NETS, options.batch or BATCHES)
+        result = run(rounds, options.net or NETS, options.batch or BATCHES, options.mode or MODES)
         table(result)
-        if not (options.quick or options.net or options.batch):
+        if not (options.quick or options.net or options.batch or options.mode):
             RESULTS.mkdir(parents=True, exist_ok=True)
             stem = RESULTS / f"{result['date']}-{result['commit']}"
             stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")

@@ -39,7 +39,7 @@ def test_a_cluster_gives_the_serial_runs_weights_after_20_steps(client, net):
     spread, spread_history = train(net, client.get_executor())
     assert_same_bits(serial, spread)
     assert history.history == spread_history.history
-    x, y, _ = data((8, 8, 2))
+    x, _, _ = data((8, 8, 2))
     predicted = spread.predict(x, executor=client.get_executor())
     np.testing.assert_array_equal(predicted, serial.predict(x))
 
@@ -143,4 +143,3 @@ def test_what_travels_are_weights_and_a_shard_there_and_the_gradients_back(clien
     around = len(json.dumps(model.get_config())) + len(pickle.dumps((model.loss, model.metrics)))
     messages = 2 * shards * (around + 2_000)  # descriptions of tasks, and who does what
     assert arrays < sent[0] / 4 < arrays + messages
-
