@@ -60,10 +60,10 @@ TEXTS = {
     # --- training_step(layers, x, labels, rate) ---
     "training_step.solved": "These few lines train any network whose layers have a forward and a "
     "backward. Next: put a loop around them.",
-    "training_step.hint.1": "Three parts: forward through all layers, keeping the caches; the "
-    "gradient of the loss; backward through all layers in reverse.",
-    "training_step.hint.2": "Forward: `x, cache = layer.forward(x)`, so that the next layer gets "
-    "this one's answer. Keep each cache in a list.",
+    "training_step.hint.1": "The walk forward is there, and its last y is z. Two parts are left: "
+    "the loss and its gradient by z; backward through all layers in reverse, with a step for each.",
+    "training_step.hint.2": "After the walk forward: `loss = cross_entropy(y, labels)` and `dy = "
+    "loss_gradient(y, labels)`. This dy is what the last layer's backward gets.",
     "training_step.hint.3": "Backward: `for layer, cache in zip(reversed(layers), "
     "reversed(caches))`, and inside it `dy, grads = layer.backward(dy, cache)`.",
     "training_step.hint.4": "Change the arrays themselves: `layer.params[name] -= rate * "
@@ -79,7 +79,7 @@ TEXTS = {
     "training_step.other_cache": "A layer's backward gets the cache of another layer. Walk through "
     "layers and caches in the same order: reverse both.",
     "training_step.forward_image": "Every layer's forward gets the input image. Each layer takes "
-    "the answer of the one before: `x, cache = layer.forward(x)`.",
+    "the answer of the one before: `y, cache = layer.forward(y)`.",
     "training_step.same_dy": "Every layer's backward gets the gradient of the loss by the logits. "
     "The dx of one layer is the dy of the layer before: hand it on.",
     "training_step.not_reversed": "The way back begins at the first layer. The gradient is known "
