@@ -23,7 +23,7 @@ from speed import NETS, commit, layers_of, machine
 from threadpoolctl import threadpool_limits
 
 import cnnlib
-from cnnlib.shards import SHARD
+from cnnlib.shards import SHARD, keep_freed_memory
 
 RESULTS = Path(__file__).resolve().parent / "results" / "limits"
 ROUNDS = 41
@@ -99,6 +99,7 @@ def of_net(net, speed_of_products, speed_of_copies):
 
 def run():
     """All nets, on one thread."""
+    keep_freed_memory()
     with threadpool_limits(1, "blas"):
         product, copied = rates()
         nets = {net: of_net(net, product, copied) for net in NETS}

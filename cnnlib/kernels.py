@@ -255,6 +255,15 @@ def cells_of(padded: np.ndarray, rows: Axis, columns: Axis) -> list[np.ndarray]:
     ]
 
 
+def largest(x: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
+    """The largest of each window: `max_pool` without the winners, in half the time."""
+    first, *others = cells_of(pad(x, rows, columns, fill=-np.inf), rows, columns)
+    best = first.copy()
+    for cell in others:
+        np.maximum(best, cell, out=best)
+    return from_rows(best)
+
+
 def max_pool(x: np.ndarray, rows: Axis, columns: Axis) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest of each window, and which of its cells held it (the first, on a tie).
 

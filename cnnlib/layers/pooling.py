@@ -66,12 +66,16 @@ class MaxPooling2D(_Pooling2D):
     def forward(self, x: Array, training: bool = False, rng: Rng = None) -> tuple[Array, Any]:
         """(batch, height, width, channels) -> (batch, out_height, out_width, channels)."""
         axes = self.axes(x)
+        if not training:  # who won is seldom asked for then, and found out if it is
+            return kernels.largest(x, *axes), (x, None, axes)
         y, winner = kernels.max_pool(x, *axes)
-        return y, (winner, axes)
+        return y, (None, winner, axes)
 
     def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """Return dy at the winners, zero elsewhere."""
-        winner, axes = cache
+        x, winner, axes = cache
+        if winner is None:
+            _, winner = kernels.max_pool(x, *axes)
         return kernels.max_pool_gradient(dy, winner, *axes), {}
 
 

@@ -1,6 +1,5 @@
 """lessons, the exercise `choose`: its tables leave no doubt, and it sees what a choice rests on."""
 
-import numpy as np
 import pytest
 
 from cnnlib.lessons import exercises
@@ -8,26 +7,17 @@ from cnnlib.lessons import exercises
 CHOOSE, _ = exercises.find("choose")
 
 
-def noises(validation):
-    """Measures of noise that a learner may take, in points."""
-    best = validation.mean(axis=1).argmax()
-    root = validation.shape[1] ** 0.5
-    for ddof in (0, 1):
-        each = validation.std(axis=1, ddof=ddof)
-        yield from (each[best], 2 * each[best], each[best] / root, 2 * each[best] / root)
-        yield from (np.median(each), each.mean())
-    yield np.ptp(validation[best])
-
-
-def test_any_measure_of_noise_leads_to_the_same_size_and_the_test_set_to_another():
+def test_either_divisor_of_the_std_leads_to_the_same_size_and_the_test_set_often_to_another():
+    misled = 0
     for sizes, validation, test in CHOOSE.cases():
         assert list(sizes) == sorted(sizes)
         chosen = CHOOSE.solution(sizes, validation, test)
         means = validation.mean(axis=1)
-        for noise in noises(validation):
+        for ddof in (0, 1):  # the text names the std of the best row, and not its divisor
+            noise = validation.std(axis=1, ddof=ddof)[means.argmax()]
             assert sizes[(means >= means.max() - noise).argmax()] == chosen
-        assert sizes[test.mean(axis=1).argmax()] != chosen
-        assert not set(sizes) & set(range(len(sizes)))  # a place is never taken for a size
+        misled += sizes[test.mean(axis=1).argmax()] != chosen
+    assert misled > 1
 
 
 @pytest.mark.parametrize(
@@ -35,7 +25,7 @@ def test_any_measure_of_noise_leads_to_the_same_size_and_the_test_set_to_another
     [
         (lambda sizes, validation, test: 1000, "numbers"),
         (lambda sizes, validation, test: validation.mean(axis=1).max(), "type"),
-        (lambda sizes, validation, test: sizes[validation.argmax()], "exception"),
+        (lambda sizes, validation, test: sizes[validation], "exception"),
         (lambda sizes, validation: sizes[0], "signature"),
     ],
 )

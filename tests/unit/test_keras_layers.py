@@ -130,6 +130,17 @@ def test_ties_in_pooling_send_the_gradient_where_keras_sends_it():
     assert not np.all(x.max(axis=(1, 2)) == 0)
 
 
+@pytest.mark.parametrize(("strides", "padding"), [(2, "valid"), (1, "same"), (2, "same")])
+def test_a_max_pool_outside_training_finds_its_winners_when_they_are_asked_for(strides, padding):
+    rng = np.random.default_rng(5)
+    x = rng.integers(-2, 3, (3, 7, 6, 2)).astype("float32")  # with ties
+    layer = cnnlib.layers.MaxPooling2D(2, strides, padding)
+    (y, cache), (y_alone, cache_alone) = layer.forward(x, True), layer.forward(x, False)
+    np.testing.assert_array_equal(y, y_alone)
+    dy = rng.standard_normal(y.shape).astype("float32")
+    np.testing.assert_array_equal(layer.backward(dy, cache)[0], layer.backward(dy, cache_alone)[0])
+
+
 def test_negative_images_never_lose_to_the_padding_of_a_max_pool():
     x = -1 - np.random.default_rng(5).random(IMAGES, "float32")
     compare_layer("MaxPooling2D", {"pool_size": 3, "strides": 2, "padding": "same"}, IMAGES, x=x)

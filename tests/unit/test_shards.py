@@ -5,6 +5,10 @@ import json
 import multiprocessing
 import os
 import pickle
+import platform
+import subprocess
+import sys
+import textwrap
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -369,6 +373,74 @@ def test_shards_have_a_fixed_size_whatever_the_workers():
     for workers in (1, 2, 8):
         with ThreadPoolExecutor(workers) as pool, shards.Runner(model, pool, x) as runner:
             assert runner.shards(75) == expected
+
+
+def heavy():
+    """A model that takes 784,000 multiplications an example."""
+    cnnlib.utils.set_random_seed(3)
+    model = cnnlib.Sequential([cnnlib.Input((784,)), layers.Dense(1000), layers.Dense(4)])
+    model.compile("adam", loss=cnnlib.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model, np.random.default_rng(3).random((96, 784), dtype=np.float32)
+
+
+def test_a_small_batch_of_a_heavy_model_is_halved_whatever_the_workers():
+    model, x = heavy()
+    sizes = {16: [16], 17: [9, 8], 32: [16, 16], 33: [17, 16], 63: [32, 31], 64: [32, 32]}
+    for workers in (1, 2, 8):
+        with ThreadPoolExecutor(workers) as pool, shards.Runner(model, pool, x) as runner:
+            for count, expected in sizes.items():
+                assert [s.stop - s.start for s in runner.shards(count)] == expected
+                assert runner.shards(count)[-1].stop == count
+    y = np.arange(96) % 4
+    weights = []
+    for workers in (1, 2):
+        model, x = heavy()
+        with ThreadPoolExecutor(workers) as pool:
+            model.fit(x, y, 32, epochs=2, verbose=0, executor=pool)
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_multiplications_are_counted_a_kernel_and_a_position():
+    model, _ = make("dropout and L2")
+    expected = 3 * 3 * 2 * 4 * 36 + 144 * 8 + 8 * 4  # Conv2D(4, 3) on 8 x 8 x 2, two Dense
+    assert shards.multiplications(model, (None, 8, 8, 2)) == expected
+
+
+FAULTS = """
+    import resource, numpy as np, cnnlib
+    from cnnlib import layers
+
+    model = cnnlib.Sequential(
+        [
+            cnnlib.Input((28, 28, 32)),
+            layers.Conv2D(64, 3),
+            layers.Conv2D(64, 3),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
+    model.compile("sgd", loss=cnnlib.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x, y = np.zeros((256, 28, 28, 32), "float32"), np.zeros(256, int)
+    model.fit(x, y, 64, epochs=2, verbose=0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    model.fit(x, y, 64, epochs=2, verbose=0)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone is told")
+def test_the_memory_of_one_step_serves_the_next():
+    """Fresh pages of the system in 8 steps: a shard's copies alone take 2,000 pages of 4 kB."""
+    code, env = textwrap.dedent(FAULTS), dict(os.environ)
+    pages = {}
+    for name, setting in (("kept", {}), ("given back", {"MALLOC_ARENA_TEST": "1"})):
+        command = [sys.executable, "-c", code]
+        output = subprocess.check_output(command, env=env | setting, text=True)
+        pages[name] = int(output)
+    assert pages["kept"] < 2000
+    assert pages["given back"] > 2 * pages["kept"], "then it needs no telling any more"
 
 
 def test_training_leaves_arrays_that_were_given_alone():
