@@ -291,11 +291,21 @@ def answer(candidate, ask, x, y):
     return images / (time.perf_counter() - began)
 
 
+def natural():
+    """The environment without what holds a BLAS to other instructions than the processor has.
+
+    Where results have to be alike on many machines, OPENBLAS_CORETYPE may name an older processor.
+    """
+    pinned = ("OPENBLAS_", "MKL_", "NVPL_", "ONEDNN_", "DNNL_", "XLA_", "MALLOC_")
+    return {key: value for key, value in os.environ.items() if not key.startswith(pinned)}
+
+
 class Process:
     """A candidate in a process of its own; it waits on its input while others work."""
 
     def __init__(self, name, threads):
-        environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OMP_WAIT_POLICY="passive")
+        environment = natural()
+        environment |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
         command = [sys.executable, __file__, "work", "--candidate", name]
         self.process = subprocess.Popen(
             command,

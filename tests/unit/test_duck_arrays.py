@@ -434,7 +434,9 @@ OPTIMIZERS = {
 
 def test_every_optimizer_is_tried():
     tried = {type(make()) for make in OPTIMIZERS.values()}
-    assert tried == set(optimizers.Optimizer.classes.values())
+    # Other tests of this process may have classes of their own.
+    known = set(optimizers.Optimizer.classes.values())
+    assert tried == {kind for kind in known if kind.__module__.startswith("cnnlib.")}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -22,8 +22,8 @@ from cnnlib import layers, shards, training
 
 _step = shards._step
 STEPS = 20
-BATCH = 75  # two whole shards and an uneven one: 32 + 32 + 11
-EXAMPLES = 275  # the last batch is uneven too: 75 + 75 + 75 + 50
+BATCH = 140  # three shards, not all alike: 47 + 47 + 46
+EXAMPLES = 495  # the last batch is uneven too: 140 + 140 + 140 + 75, which is 38 + 37
 
 
 @pytest.fixture(scope="module")
@@ -304,8 +304,8 @@ def test_every_shard_of_every_step_is_trained_with_a_mask_of_its_own(monkeypatch
 
         model = cnnlib.Sequential([cnnlib.Input((50,)), Spy(0.5), layers.Dense(1)])
         model.compile("sgd", "mse")
-        x = np.ones((96, 50), np.float32)
-        model.fit(x, np.ones((96, 1)), batch_size=96, epochs=2, verbose=0)
+        x = np.ones((144, 50), np.float32)
+        model.fit(x, np.ones((144, 1)), batch_size=144, epochs=2, verbose=0)
         runs.append(masks)
     assert len(set(runs[0])) == len(runs[0]) == 6
     assert runs[0] == runs[1]
@@ -349,10 +349,10 @@ def test_what_travels_to_a_process_is_parameters_and_shard():
             assert forbidden not in call, forbidden
         _, (partial_or_task, *_) = pickle.loads(call)[0], pickle.loads(call)[1]
         # Of the batch no more than a shard of activations, twice on the way back (dy and x).
-        largest = 32 * 8 * 8 * 4 * 4
+        largest = 47 * 8 * 8 * 4 * 4
         assert len(call) < weights + config + 2 * largest + 4000
         for array in arrays_in(partial_or_task, []):
-            assert len(array) <= 32
+            assert len(array) <= 47
 
 
 def test_what_comes_back_is_a_step_without_caches():
@@ -361,18 +361,21 @@ def test_what_comes_back_is_a_step_without_caches():
     x, y, _ = (a[:BATCH] for a in data(shape))
     model.fit(x, y, BATCH, verbose=0, executor=executor)
     weights = sum(w.nbytes for w in model.get_weights())
-    shard_of_images = 32 * 8 * 8 * 2 * 4
+    shard_of_images = 47 * 8 * 8 * 2 * 4
     for result in executor.returned:
         assert len(result) < weights + shard_of_images + 3000
 
 
-def test_shards_have_a_fixed_size_whatever_the_workers():
+def test_shards_are_few_and_even_whatever_the_workers():
     model, shape = make("dropout and L2")
     x, _, _ = data(shape)
-    expected = [slice(0, 32), slice(32, 64), slice(64, 75)]
+    sizes = {0: [], 1: [1], 32: [32], 64: [64], 65: [33, 32], 140: [47, 47, 46], 256: [64] * 4}
     for workers in (1, 2, 8):
         with ThreadPoolExecutor(workers) as pool, shards.Runner(model, pool, x) as runner:
-            assert runner.shards(75) == expected
+            for count, expected in sizes.items():
+                cut = runner.shards(count)
+                assert [s.stop - s.start for s in cut] == expected
+                assert [s.start for s in cut] == list(np.cumsum([0, *expected])[: len(cut)])
 
 
 def heavy():
@@ -385,7 +388,7 @@ def heavy():
 
 def test_a_small_batch_of_a_heavy_model_is_halved_whatever_the_workers():
     model, x = heavy()
-    sizes = {16: [16], 17: [9, 8], 32: [16, 16], 33: [17, 16], 63: [32, 31], 64: [32, 32]}
+    sizes = {16: [16], 17: [9, 8], 32: [16, 16], 64: [32, 32], 65: [33, 32], 129: [43, 43, 43]}
     for workers in (1, 2, 8):
         with ThreadPoolExecutor(workers) as pool, shards.Runner(model, pool, x) as runner:
             for count, expected in sizes.items():
@@ -570,8 +573,8 @@ def test_blas_has_one_thread_in_a_worker_process(monkeypatch):
     # A fresh process: numba loads SciPy's BLAS, which nothing here calls and nobody limits.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         _, history = train("dropout and L2", pool, epochs=1)
-    # Three shards a step report one thread each, two in the last: over 275 examples.
-    assert history.history["accuracy"] == [pytest.approx((3 * 3 + 2) / 275)]
+    # Three shards a step report one thread each, two in the last: over all examples.
+    assert history.history["accuracy"] == [pytest.approx((3 * 3 + 2) / EXAMPLES)]
 
 
 def test_blas_is_restored_after_an_error():
