@@ -1,0 +1,211 @@
+"""How long from `fit` to 99.06 % of MNIST's test set, beside the same recipe in PyTorch.
+
+    CNNLIB_DATA_DIR=../shared/data python benchmarks/time_to_accuracy.py validate
+    CNNLIB_DATA_DIR=../shared/data python benchmarks/time_to_accuracy.py run
+    python benchmarks/time_to_accuracy.py table
+
+`validate` tries numbers of epochs on the last 5,000 training digits, with three seeds; EPOCHS was
+chosen there, before the test set was read. `run` trains on all 60,000, library by library and seed
+by seed in turn, each in a process of its own, and looks at the test set once, at the end. The time
+is that of the training alone: data is loaded, imports are done. Needs the environment of
+`make bench`. Let nothing else run meanwhile.
+
+LeNet-5 with dropout before the last layer; Adam, the rate rises to PEAK over a tenth of the steps
+and falls along a cosine to zero. PyTorch starts from the same weights, with the same schedule, in
+the faster of its memory formats for this net and batch (benchmarks/speed.py), and fused Adam.
+"""
+
+import argparse
+import datetime
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from speed import OfTorch, commit, layers_of, machine, natural
+
+RESULTS = Path(__file__).resolve().parent / "results" / "time_to_accuracy"
+TARGET = 99.06
+SEEDS = (1, 2, 3)
+BATCH, PEAK, DROPOUT = 128, 3e-3, 0.3
+EPOCHS = 8
+TRIED = (4, 5, 6, 8, 10)
+LIBRARIES = ("cnnlib", "torch")
+
+
+def schedule(steps):
+    """One cycle."""
+    import cnnlib
+
+    warm_up = steps // 10
+    return cnnlib.optimizers.schedules.CosineDecay(
+        PEAK / 25, steps - warm_up, warmup_target=PEAK, warmup_steps=warm_up
+    )
+
+
+def model_of(seed):
+    """LeNet-5 with dropout, in cnnlib."""
+    import cnnlib
+
+    cnnlib.utils.set_random_seed(seed)
+    *stack, last = layers_of("LeNet-5", cnnlib)
+    return cnnlib.Sequential(
+        [cnnlib.Input((28, 28, 1)), *stack, cnnlib.layers.Dropout(DROPOUT), last]
+    )
+
+
+def train(library, seed, x, y, epochs):
+    """Seconds of the training, and a function that gives the answers for images."""
+    rates = schedule(epochs * -(-len(x) // BATCH))
+    model = model_of(seed)
+    if library == "cnnlib":
+        import cnnlib
+
+        optimizer = cnnlib.optimizers.Adam(rates)
+        model.compile(optimizer, loss="sparse_categorical_crossentropy")
+        model.fit(x[:BATCH], y[:BATCH], BATCH, verbose=0)  # nothing is set up while it is timed
+        model = model_of(seed)
+        model.compile(cnnlib.optimizers.Adam(rates), loss="sparse_categorical_crossentropy")
+        began = time.perf_counter()
+        model.fit(x, y, BATCH, epochs, verbose=0)
+        return time.perf_counter() - began, lambda images: model.predict(images).argmax(axis=1)
+    model.build((None, 28, 28, 1))
+    return train_torch(seed, model.get_weights(), rates, x, y, epochs)
+
+
+def train_torch(seed, weights, rates, x, y, epochs):
+    """The same in PyTorch."""
+    import torch
+
+    one = OfTorch("torch")
+    one.build("LeNet-5", weights)
+    torch.manual_seed(seed)
+    *parts, last = one.model
+    model = torch.nn.Sequential(*parts, torch.nn.Dropout(DROPOUT), last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1.0, eps=1e-7, fused=True)
+    steps = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(rates(step)))
+    images, labels = one.images(x), torch.from_numpy(y.astype("int64"))
+
+    def epoch(count):
+        order = torch.randperm(count)
+        for at in range(0, count, BATCH):
+            places = order[at : at + BATCH]
+            optimizer.zero_grad(set_to_none=True)
+            one.criterion(model(images[places]), labels[places]).backward()
+            optimizer.step()
+            steps.step()
+
+    kept = {key: value.clone() for key, value in model.state_dict().items()}
+    empty = optimizer.state_dict()
+    epoch(BATCH)
+    model.load_state_dict(kept)
+    optimizer.load_state_dict(empty)
+    steps = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(rates(step)))
+    model.train()
+    began = time.perf_counter()
+    for _ in range(epochs):
+        epoch(len(x))
+    seconds = time.perf_counter() - began
+    model.eval()
+
+    def answers(pictures):
+        with torch.inference_mode():
+            return model(one.images(pictures)).argmax(dim=1).numpy()
+
+    return seconds, answers
+
+
+def one(library, seed, phase, epochs):
+    """[seconds, accuracy in percent] of one training in this process."""
+    import cnnlib
+
+    (x, y), (x_test, y_test) = cnnlib.datasets.mnist.load_data()
+    if phase == "validate":
+        x, y, x_test, y_test = x[:55_000], y[:55_000], x[55_000:], y[55_000:]
+    scaled = [(part[..., np.newaxis] / np.float32(255)) for part in (x, x_test)]
+    seconds, answers = train(library, seed, scaled[0], y, epochs)
+    return [seconds, float(100 * np.mean(answers(scaled[1]) == y_test))]
+
+
+def process(library, seed, phase, epochs):
+    """The same in a process of its own."""
+    command = [sys.executable, __file__, "one", json.dumps([library, seed, phase, epochs])]
+    done = subprocess.run(command, stdout=subprocess.PIPE, env=natural(), check=True)
+    return json.loads(done.stdout)
+
+
+def validate():
+    """Numbers of epochs, on validation digits."""
+    for epochs in TRIED:
+        found = [process("cnnlib", seed, "validate", epochs) for seed in SEEDS]
+        accuracies = [accuracy for _, accuracy in found]
+        print(
+            f"{epochs} epochs: {', '.join(f'{a:.2f}' for a in accuracies)}, mean "
+            f"{statistics.mean(accuracies):.2f} %; {statistics.mean(s for s, _ in found):.0f} s",
+            flush=True,
+        )
+
+
+def run():
+    """Three seeds, the libraries in turn."""
+    runs = {library: [] for library in LIBRARIES}
+    for seed in SEEDS:
+        for library in LIBRARIES:
+            runs[library].append(process(library, seed, "test", EPOCHS))
+            print(library, seed, runs[library][-1], flush=True)
+    return {
+        "runs": runs,
+        "epochs": EPOCHS,
+        "batch_size": BATCH,
+        "peak": PEAK,
+        "dropout": DROPOUT,
+        "machine": machine(),
+        "python": platform.python_version(),
+        "commit": commit(),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def table(result):
+    """A row a library, and the ratio pair by pair."""
+    print("| LeNet-5 to its last epoch | seconds of each seed | accuracy (%) | mean (%) |")
+    print("| --- | --- | --- | --- |")
+    for library, runs in result["runs"].items():
+        times = ", ".join(f"{seconds:.1f}" for seconds, _ in runs)
+        accuracies = [accuracy for _, accuracy in runs]
+        print(
+            f"| {library}, {result['epochs']} epochs | {times} | "
+            f"{', '.join(f'{a:.2f}' for a in accuracies)} | {statistics.mean(accuracies):.2f} |"
+        )
+    pairs = zip(*(result["runs"][library] for library in LIBRARIES), strict=True)
+    ratio = statistics.median(ours[0] / theirs[0] for ours, theirs in pairs)
+    print(f"\ntime of cnnlib over that of PyTorch, pair by pair, median: {ratio:.2f}")
+    print(f"{result['machine']}, {result['date']}, commit {result['commit']}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["validate", "run", "table", "one"])
+    parser.add_argument("details", nargs="?", type=json.loads)
+    options = parser.parse_args()
+    if options.what == "one":
+        print(json.dumps(one(*options.details)))
+    elif options.what == "validate":
+        validate()
+    else:
+        if options.what == "run":
+            result = run()
+            RESULTS.mkdir(parents=True, exist_ok=True)
+            path = RESULTS / f"{result['date']}-{result['commit']}.json"
+            path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        else:
+            result = json.loads(max(RESULTS.glob("*.json")).read_text("utf-8"))
+        table(result)
+
+
+if __name__ == "__main__":
+    main()
