@@ -9,7 +9,7 @@ runs. `to_rows` restores that order where an array has lost it (a pickle drops i
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -291,13 +291,13 @@ def max_pool(x: np.ndarray, rows: Axis, columns: Axis) -> tuple[np.ndarray, np.n
     return from_rows(best), winner
 
 
-def spread(parts: Iterable[np.ndarray], dy: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
-    """Add part k into the places that the window's k-th cell saw.
+def spread(shares: Iterable[Any], dy: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
+    """Hand dy, times share k, to the places that the window's k-th cell saw; overlaps add up.
 
     Parameters
     ----------
-    parts : arrays (out_height, channels, out_width, batch), one a cell of the window
-    dy : such an array, which gives the type
+    shares : arrays that go with dy, one a cell of the window
+    dy : (out_height, channels, out_width, batch), in the order of memory
     rows, columns : Axis
 
     Returns
@@ -307,8 +307,12 @@ def spread(parts: Iterable[np.ndarray], dy: np.ndarray, rows: Axis, columns: Axi
     _, channels, _, batch = dy.shape
     shape = (rows.padded, channels, columns.padded, batch)
     padded = np.zeros_like(dy, order="C", shape=shape)
-    for cell, part in zip(cells_of(padded, rows, columns), parts, strict=True):
-        cell += part
+    overlap = rows.stride < rows.window or columns.stride < columns.window
+    for cell, share in zip(cells_of(padded, rows, columns), shares, strict=True):
+        if overlap:
+            cell += dy * share
+        else:  # nothing is there yet, and writing takes half the time of adding
+            np.multiply(dy, share, out=cell)
     return from_rows(padded[rows.inside, :, columns.inside])
 
 
@@ -327,8 +331,8 @@ def max_pool_gradient(dy: np.ndarray, winner: np.ndarray, rows: Axis, columns: A
     dx : (batch, height, width, channels)
     """
     dy = to_rows(dy)
-    parts = (dy * (winner == k) for k in range(rows.window * columns.window))
-    return spread(parts, dy, rows, columns)
+    shares = (winner == k for k in range(rows.window * columns.window))
+    return spread(shares, dy, rows, columns)
 
 
 def real_cells(rows: Axis, columns: Axis, like: np.ndarray) -> np.ndarray:
@@ -349,8 +353,8 @@ def average_pool(x: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
 
 def average_pool_gradient(dy: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
     """Return dx (batch, height, width, channels): each cell receives an equal share of its dy."""
-    share = to_rows(dy) / real_cells(rows, columns, dy)
-    return spread([share] * (rows.window * columns.window), share, rows, columns)
+    share = 1 / real_cells(rows, columns, dy)
+    return spread([share] * (rows.window * columns.window), to_rows(dy), rows, columns)
 
 
 # --- Between images and vectors -----------------------------------------------------------------
@@ -381,15 +385,16 @@ def channel_sum(x: np.ndarray) -> np.ndarray:
     """The sum over all axes but the last, one axis after the other.
 
     A float32 sum that runs through a million numbers in one go loses three digits; sums of sums
-    do not.
+    do not. The height goes first: it is outermost in memory, and whole rows are added to each
+    other, in a fifth of the time that adding up the batch first takes.
     """
-    while x.ndim > 1:
-        x = x.sum(axis=0)
-    return x
+    while x.ndim > 2:
+        x = x.sum(axis=1)
+    return x.sum(axis=0)
 
 
 def channel_mean(x: np.ndarray) -> np.ndarray:
     """The mean over all axes but the last, one axis after the other."""
-    while x.ndim > 1:
-        x = x.mean(axis=0)
-    return x
+    while x.ndim > 2:
+        x = x.mean(axis=1)
+    return x.mean(axis=0)
