@@ -305,7 +305,7 @@ class Process:
 
     def __init__(self, name, threads):
         environment = natural()
-        environment |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+        environment |= {"OMP_NUM_THREADS": str(threads)}
         command = [sys.executable, __file__, "work", "--candidate", name]
         self.process = subprocess.Popen(
             command,
