@@ -24,7 +24,7 @@ help:
 	@echo "make test-oldest   unit tests with the oldest versions of everything that we allow"
 	@echo "make notebooks     run all notebooks in place and clean them"
 	@echo "make badges        write badges and set-up cells (REPO=owner/name REF=tag: a new address)"
-	@echo "make bench         speed beside PyTorch and Keras (an hour; let nothing else run meanwhile)"
+	@echo "make bench         speed beside PyTorch and Keras (10 minutes; let nothing else run)"
 	@echo "make images        draw the animations in images/"
 	@echo "make lint          ruff and the state of the notebooks"
 	@echo "make format        let ruff rewrite what it can"

@@ -33,6 +33,7 @@ class Conv2D(_KernelLayer):
     x (batch, height, width, in), kernel (kh, kw, in / groups, filters), bias (filters,),
     y (batch, out_height, out_width, filters) with out = floor((size - reach) / stride) + 1 for
     'valid' and reach = dilation * (window - 1) + 1. Source: Dumoulin and Visin, arXiv:1603.07285.
+    Made for kernels up to 7 x 7: from about 9 x 9 on the FFT would be faster (docs/speed.md).
 
     Examples
     --------

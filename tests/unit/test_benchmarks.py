@@ -26,6 +26,18 @@ def test_every_line_of_the_table_stands_in_the_readme(script):
     assert not missing, f"run python benchmarks/{script}.py table and copy: {missing}"
 
 
+PAGES = {"speed": "speed", "time_to_accuracy": "speed", "limits": "speed", "growth": "speed"}
+
+
+@pytest.mark.parametrize(("script", "page"), [*PAGES.items(), ("cluster", "clusters")])
+def test_every_line_of_the_table_stands_on_its_page(script, page):
+    lines = printed(script)
+    text = (ROOT / "docs" / f"{page}.md").read_text("utf-8").splitlines()
+    assert len(lines) > 3
+    missing = [line for line in lines if line not in text]
+    assert not missing, f"run python benchmarks/{script}.py table and copy: {missing}"
+
+
 def test_lessons_quote_what_the_committed_records_say():
     command = [sys.executable, "scripts/make_records.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
