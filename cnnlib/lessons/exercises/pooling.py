@@ -186,7 +186,7 @@ def _max_backward(dy, x, ph, pw, stride, place=None, add=None):  # type: ignore[
 
     place(seen) gives the winner's row and column in the window; add(dx, index, dy, seen) adds.
     """
-    dx = np.zeros_like(x)
+    dx = np.zeros(x.shape)
     for n, i, j, c in np.ndindex(dy.shape):
         top, left = i * stride, j * stride
         seen = x[n, top : top + ph, left : left + pw, c]
@@ -240,7 +240,7 @@ def _slices(part, row_step=None, column_step=None, operation="add"):  # type: ig
     def rule(dy, x, ph, pw, stride):  # type: ignore[no-untyped-def]
         down = stride if row_step is None else row_step(ph)
         across = stride if column_step is None else column_step(pw)
-        dx = np.zeros_like(x)
+        dx = np.zeros(x.shape)
         for n, i, j, c in np.ndindex(dy.shape):
             top, left = i * down, j * across
             seen = x[n, top : top + ph, left : left + pw, c]
@@ -277,7 +277,7 @@ def _all(dy, seen):  # type: ignore[no-untyped-def]
 
 
 def _set_all_winners(dy, x, ph, pw, stride):  # type: ignore[no-untyped-def]
-    dx = np.zeros_like(x)
+    dx = np.zeros(x.shape)
     for n, i, j, c in np.ndindex(dy.shape):
         top, left = i * stride, j * stride
         seen = x[n, top : top + ph, left : left + pw, c]
@@ -286,7 +286,7 @@ def _set_all_winners(dy, x, ph, pw, stride):  # type: ignore[no-untyped-def]
 
 
 def _no_corner(dy, x, ph, pw, stride):  # type: ignore[no-untyped-def]
-    dx = np.zeros_like(x)
+    dx = np.zeros(x.shape)
     for n, i, j, c in np.ndindex(dy.shape):
         top, left = i * stride, j * stride
         seen = x[n, top : top + ph, left : left + pw, c]
@@ -296,7 +296,7 @@ def _no_corner(dy, x, ph, pw, stride):  # type: ignore[no-untyped-def]
 
 
 def _across_channels(dy, x, ph, pw, stride):  # type: ignore[no-untyped-def]
-    dx = np.zeros_like(x)
+    dx = np.zeros(x.shape)
     for n, i, j in np.ndindex(dy.shape[:3]):
         top, left = i * stride, j * stride
         seen = x[n, top : top + ph, left : left + pw]
@@ -322,7 +322,7 @@ def _overlaps_averaged(dy, x, ph, pw, stride):  # type: ignore[no-untyped-def]
 
 
 def _corner(dy, x, ph, pw, stride):  # type: ignore[no-untyped-def]
-    dx = np.zeros_like(x)
+    dx = np.zeros(x.shape)
     for n, i, j, c in np.ndindex(dy.shape):
         dx[n, i * stride, j * stride, c] += dy[n, i, j, c] / (ph * pw)
     return dx
