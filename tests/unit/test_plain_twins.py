@@ -96,7 +96,9 @@ def check_convolution(options, shape, filters, seed, order=(0, 1, 2, 3)):
     assert_close(dx, expected_dx, what="dx")
     assert_close(grads["kernel"], dkernel, what="kernel")
     if bias is not None:
-        assert_close(grads["bias"], dbias, what="bias")
+        # Here the terms may cancel to less than a hundredth of the largest of them.
+        scale = np.abs(dy).max() / min(np.abs(dbias).max(), np.abs(dy).max())
+        assert_close(grads["bias"], dbias, 1e-5 * scale, what="bias")
     alone = layer.parameter_gradients(dy, cache)
     assert alone.keys() == grads.keys()
     for key, gradient in alone.items():
