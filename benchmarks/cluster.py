@@ -9,23 +9,18 @@ model in place of ours. docs/clusters.md explains the formula. Let nothing else 
 """
 
 import argparse
-import datetime
-import json
-import platform
 import statistics
 import time
 from functools import partial
-from pathlib import Path
 
 import numpy as np
+import records
 from distributed import Client, LocalCluster
-from speed import commit, machine
 
 import cnnlib
 from cnnlib import layers
 from cnnlib.shards import SHARD, Runner, batch_step
 
-RESULTS = Path(__file__).resolve().parent / "results" / "cluster"
 BATCH = 256
 SHARDS = BATCH // SHARD
 WORKERS = (1, 2)
@@ -150,10 +145,7 @@ def run():
     return {
         "nets": found,
         "batch": BATCH,
-        "machine": machine(),
-        "python": platform.python_version(),
-        "commit": commit(),
-        "date": datetime.date.today().isoformat(),
+        **records.stamp(),
     }
 
 
@@ -178,12 +170,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["run", "table"])
     if parser.parse_args().what == "run":
+        records.start_naturally()
         result = run()
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        path = RESULTS / f"{result['date']}-{result['commit']}.json"
-        path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        records.store("cluster", result)
     else:
-        result = json.loads(max(RESULTS.glob("*.json")).read_text("utf-8"))
+        result = records.newest("cluster")
     table(result)
 
 

@@ -15,9 +15,7 @@ meanwhile.
 """
 
 import argparse
-import datetime
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,19 +23,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from speed import (
-    BATCHES,
-    NETS,
-    OfKerasNames,
-    OfTorch,
-    commit,
-    digits,
-    machine,
-    natural,
-    usable_cores,
-)
+import records
+from speed import BATCHES, NETS, OfKerasNames, OfTorch, digits
 
-RESULTS = Path(__file__).resolve().parent / "results" / "growth"
+from cnnlib.shards import usable_cores
+
 BASE = {"batch": 128, "size": 32, "channels": 16, "kernel": 3, "depth": 2, "workers": 1}
 AXES = {
     "batch": (32, 64, 128, 256, 512),
@@ -163,7 +153,7 @@ POINTS = {"step": step_of_stack, "memory": memory_of_net, "methods": methods_of_
 def point(what, **options):
     """The numbers of one point, from a process of its own."""
     command = [sys.executable, __file__, "point", "--what", what, "--options", json.dumps(options)]
-    environment = natural() | {"OMP_NUM_THREADS": str(usable_cores())}
+    environment = records.natural() | {"OMP_NUM_THREADS": str(usable_cores())}
     done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True)
     return json.loads(done.stdout)
 
@@ -187,10 +177,7 @@ def run():
         "growth": growth,
         "memory": memory,
         "methods": methods,
-        "machine": machine(),
-        "python": platform.python_version(),
-        "commit": commit(),
-        "date": datetime.date.today().isoformat(),
+        **records.stamp(),
     }
 
 
@@ -266,12 +253,9 @@ def main():
         return
     if options.what_to_do == "run":
         result = run()
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        stem = RESULTS / f"{result['date']}-{result['commit']}"
-        stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-        plot(result, stem.with_suffix(".png"))
+        records.store("growth", result, plot)
     else:
-        result = json.loads(max(RESULTS.glob("*.json")).read_text("utf-8"))
+        result = records.newest("growth")
     table(result)
 
 

@@ -11,23 +11,17 @@ Let nothing else run meanwhile.
 """
 
 import argparse
-import datetime
-import json
-import os
-import platform
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
-from speed import NETS, commit, layers_of, machine, natural
+import records
+from speed import NETS, layers_of
 from threadpoolctl import threadpool_limits
 
 import cnnlib
 from cnnlib.shards import SHARD, keep_freed_memory
 
-RESULTS = Path(__file__).resolve().parent / "results" / "limits"
 ROUNDS = 41
 
 
@@ -110,10 +104,7 @@ def run():
         "GB/s": copied / 1e9,
         "nets": nets,
         "images": SHARD,
-        "machine": machine(),
-        "python": platform.python_version(),
-        "commit": commit(),
-        "date": datetime.date.today().isoformat(),
+        **records.stamp(),
     }
 
 
@@ -140,15 +131,12 @@ def table(result):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["run", "table"])
-    if natural() != dict(os.environ):  # BLAS reads it once, when it is loaded
-        os.execve(sys.executable, [sys.executable, *sys.argv], natural())
     if parser.parse_args().what == "run":
+        records.start_naturally()
         result = run()
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        path = RESULTS / f"{result['date']}-{result['commit']}.json"
-        path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        records.store("limits", result)
     else:
-        result = json.loads(max(RESULTS.glob("*.json")).read_text("utf-8"))
+        result = records.newest("limits")
     table(result)
 
 

@@ -16,10 +16,8 @@ the fused Adam and inference_mode.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,9 +26,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import records
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "speed"
+from cnnlib.shards import usable_cores
+
 NETS = ("net A", "LeNet-5", "net C")
 BATCHES = (32, 128, 256)
 MODES = ("training", "inference")
@@ -291,20 +290,11 @@ def answer(candidate, ask, x, y):
     return images / (time.perf_counter() - began)
 
 
-def natural():
-    """The environment without what holds a BLAS to other instructions than the processor has.
-
-    Where results have to be alike on many machines, OPENBLAS_CORETYPE may name an older processor.
-    """
-    pinned = ("OPENBLAS_", "MKL_", "NVPL_", "ONEDNN_", "DNNL_", "XLA_", "MALLOC_")
-    return {key: value for key, value in os.environ.items() if not key.startswith(pinned)}
-
-
 class Process:
     """A candidate in a process of its own; it waits on its input while others work."""
 
     def __init__(self, name, threads):
-        environment = natural()
+        environment = records.natural()
         environment |= {"OMP_NUM_THREADS": str(threads)}
         command = [sys.executable, __file__, "work", "--candidate", name]
         self.process = subprocess.Popen(
@@ -332,10 +322,6 @@ class Process:
 # --- The run --------------------------------------------------------------------------------------
 
 
-def usable_cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 def run(rounds, nets, batches, modes):
     """Time all cases; return the result as it is stored."""
     processes = {name: Process(name, usable_cores()) for name in CANDIDATES}
@@ -359,11 +345,8 @@ def run(rounds, nets, batches, modes):
         "plain": loops,
         "rounds": rounds,
         "threads": usable_cores(),
-        "machine": machine(),
-        "python": platform.python_version(),
+        **records.stamp(),
         "versions": versions(),
-        "commit": commit(),
-        "date": datetime.date.today().isoformat(),
         "command": "make bench",
     }
 
@@ -394,27 +377,10 @@ def measure(processes, net, mode, batch, rounds):
     return {"net": net, "mode": mode, "batch": batch, "rates": rates}
 
 
-def machine():
-    """The processor's name and the cores that this process may use."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{name}, {usable_cores()} cores"
-
-
 def versions():
     from importlib.metadata import version
 
     return {name: version(name) for name in ("numpy", "keras", "jax", "torch")}
-
-
-def commit():
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
 
 
 # --- What it says ---------------------------------------------------------------------------------
@@ -503,10 +469,6 @@ def plot(result, path):
     figure.savefig(path, dpi=120)
 
 
-def newest():
-    return json.loads(max(RESULTS.glob("*.json")).read_text("utf-8"))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["run", "table", "work"])
@@ -520,16 +482,13 @@ def main():
     if options.what == "work":
         work(options.candidate)
     elif options.what == "table":
-        table(newest())
+        table(records.newest("speed"))
     else:
         rounds = 1 if options.quick else options.rounds
         result = run(rounds, options.net or NETS, options.batch or BATCHES, options.mode or MODES)
         table(result)
         if not (options.quick or options.net or options.batch or options.mode):
-            RESULTS.mkdir(parents=True, exist_ok=True)
-            stem = RESULTS / f"{result['date']}-{result['commit']}"
-            stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-            plot(result, stem.with_suffix(".png"))
+            records.store("speed", result, plot)
 
 
 if __name__ == "__main__":

@@ -16,19 +16,16 @@ the faster of its memory formats for this net and batch (benchmarks/speed.py), a
 """
 
 import argparse
-import datetime
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
-from speed import OfTorch, commit, layers_of, machine, natural
+import records
+from speed import OfTorch, layers_of
 
-RESULTS = Path(__file__).resolve().parent / "results" / "time_to_accuracy"
 TARGET = 99.06
 SEEDS = (1, 2, 3)
 BATCH, PEAK, DROPOUT = 128, 3e-3, 0.3
@@ -134,7 +131,7 @@ def one(library, seed, phase, epochs):
 def process(library, seed, phase, epochs):
     """The same in a process of its own."""
     command = [sys.executable, __file__, "one", json.dumps([library, seed, phase, epochs])]
-    done = subprocess.run(command, stdout=subprocess.PIPE, env=natural(), check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, env=records.natural(), check=True)
     return json.loads(done.stdout)
 
 
@@ -163,10 +160,7 @@ def run():
         "batch_size": BATCH,
         "peak": PEAK,
         "dropout": DROPOUT,
-        "machine": machine(),
-        "python": platform.python_version(),
-        "commit": commit(),
-        "date": datetime.date.today().isoformat(),
+        **records.stamp(),
     }
 
 
@@ -199,11 +193,9 @@ def main():
     else:
         if options.what == "run":
             result = run()
-            RESULTS.mkdir(parents=True, exist_ok=True)
-            path = RESULTS / f"{result['date']}-{result['commit']}.json"
-            path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+            records.store("time_to_accuracy", result)
         else:
-            result = json.loads(max(RESULTS.glob("*.json")).read_text("utf-8"))
+            result = records.newest("time_to_accuracy")
         table(result)
 
 

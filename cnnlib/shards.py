@@ -1,6 +1,6 @@
 """One batch in shards: where they run, and how their sums come together.
 
-Explained in notebooks/10_speed.ipynb. A batch is cut into shards of a fixed size, whatever the
+Explained in notebooks/10_speed.ipynb. A batch is cut into shards in the same way whatever the
 number of workers; each shard is one pure `Sequential.shard_step`, and the sums are added in order.
 So the weights are the same to the last bit for any number of workers and any executor. Layers that
 must see the whole batch (BatchNormalization) cut the model: what lies between them runs in shards.
