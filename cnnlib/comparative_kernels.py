@@ -25,7 +25,6 @@ import numpy as np
 from cnnlib.kernels import (
     Axis,
     add_columns,
-    add_windows,
     columns_of,
     contiguous,
     from_rows,
@@ -170,11 +169,13 @@ class Block:
         n, _, _, c = self.input
         sizes = (self.columns.window, c.stop - c.start, self.columns.out, n.stop - n.start)
         if self.rows.dilation == 1:
-            return add_columns(dflat.reshape(-1, *sizes), self.rows, self.columns)
-        copies = np.zeros_like(dflat, shape=(self.rows.padded, *sizes))
-        parts = dflat.reshape(self.rows.out, -1, dflat.shape[1])
-        add_windows(parts, copies, self.rows)
-        return add_columns(copies, self.rows, self.columns)
+            copies = dflat.reshape(-1, *sizes)
+        else:
+            copies = np.zeros_like(dflat, shape=(self.rows.padded, *sizes))
+            parts = dflat.reshape(self.rows.out, self.rows.window, *sizes)
+            for a in range(self.rows.window):
+                copies[self.rows.cell(a)] += parts[:, a]
+        return add_columns(copies[self.rows.inside], self.columns)
 
 
 def blocks(x: np.ndarray, kernel: np.ndarray, rows: Axis, columns: Axis) -> Iterator[Block]:

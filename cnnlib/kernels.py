@@ -7,9 +7,11 @@ added, compared or copied at once where a channel count of 1 or 6 innermost woul
 runs. `to_rows` restores that order where an array has lost it (a pickle drops it).
 """
 
+import functools
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -30,7 +32,8 @@ def from_rows(rows: np.ndarray) -> np.ndarray:
     return rows.transpose(3, 0, 2, 1)
 
 
-class Axis(NamedTuple):
+@dataclass(frozen=True)
+class Axis:
     """How a window moves along one axis: everything that output size and padding follow from."""
 
     size: int
@@ -40,7 +43,7 @@ class Axis(NamedTuple):
     before: int
     after: int
 
-    @property
+    @functools.cached_property
     def out(self) -> int:
         """Number of window positions."""
         reach = self.dilation * (self.window - 1) + 1
@@ -50,6 +53,14 @@ class Axis(NamedTuple):
         """Which places of the padded axis the window's k-th cell meets, one per position."""
         start = k * self.dilation
         return slice(start, start + self.stride * (self.out - 1) + 1, self.stride)
+
+    def met(self, k: int) -> tuple[slice, slice]:
+        """Which places of the axis itself the k-th cell meets, and at which window positions."""
+        start = k * self.dilation - self.before
+        first = max(0, -(start // self.stride))
+        last = max(first, min(self.out, -((start - self.size) // self.stride)))
+        places = slice(start + first * self.stride, start + last * self.stride, self.stride)
+        return places, slice(first, last)
 
     @property
     def inside(self) -> slice:
@@ -79,6 +90,7 @@ class Axis(NamedTuple):
         return part, slice(start, stop)
 
 
+@functools.lru_cache(maxsize=1024)
 def axis(size: int, window: int, stride: int, padding: str, dilation: int = 1) -> Axis:
     """The `Axis` for 'valid' or 'same'.
 
@@ -130,25 +142,36 @@ def pad(x: np.ndarray, rows: Axis, columns: Axis, fill: float = 0.0) -> np.ndarr
 def columns_of(x: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
     """The image once per kernel column: (padded height, kw, channels, out_width, batch)."""
     padded = pad(x, rows, columns)
-    height, channels, _, batch = padded.shape
+    height, channels, width, batch = padded.shape
     shape = (height, columns.window, channels, columns.out, batch)
-    copies = np.empty_like(padded, order="C", shape=shape)
-    for j in range(columns.window):
-        copies[:, j] = padded[:, :, columns.cell(j)]
-    return copies
+    if isinstance(padded, np.ndarray):  # in one go: 15 in place of 27 us for a shard of LeNet-5
+        line = width * batch
+        steps = (channels * line, columns.dilation * batch, line, columns.stride * batch, 1)
+        return strided(padded, shape, steps).copy()
+    places = np.add.outer(
+        columns.dilation * np.arange(columns.window), columns.stride * np.arange(columns.out)
+    )
+    return contiguous(padded[:, :, places].swapaxes(1, 2))
 
 
 def windows_of(copies: np.ndarray, rows: Axis) -> np.ndarray:
     """The window matrices (out_height, kh * kw * channels, out_width * batch)."""
-    height, kw, channels, out_width, batch = copies.shape
-    depth = rows.window * kw * channels
+    _, kw, channels, out_width, batch = copies.shape
+    depth, line = rows.window * kw * channels, out_width * batch
     if rows.dilation > 1:  # the kernel's rows are apart: gather them
         first = np.arange(rows.out)[:, None] * rows.stride
         gathered = copies[first + np.arange(rows.window) * rows.dilation]
-        return gathered.reshape(rows.out, depth, out_width * batch)
-    flat = copies.reshape(height * kw * channels, out_width * batch)
-    views = sliding_window_view(flat, depth, axis=0)[:: rows.stride * kw * channels]
-    return views[: rows.out].swapaxes(1, 2)
+        return gathered.reshape(rows.out, depth, line)
+    step = rows.stride * kw * channels
+    if isinstance(copies, np.ndarray):  # the same view as below, in 0.2 in place of 7 us
+        return strided(copies, (rows.out, depth, line), (step * line, line, 1))
+    flat = copies.reshape(-1, line)
+    return sliding_window_view(flat, depth, axis=0)[::step][: rows.out].swapaxes(1, 2)
+
+
+def strided(x: np.ndarray, shape: tuple[int, ...], steps: tuple[int, ...]) -> np.ndarray:
+    """A view of a contiguous array; one place on along axis k is steps[k] numbers on in memory."""
+    return np.ndarray(shape, x.dtype, x, 0, tuple(step * x.itemsize for step in steps))
 
 
 def conv2d(
@@ -205,6 +228,11 @@ def conv2d_input_gradient(
 ) -> np.ndarray:
     """Return dL/dx: every dy goes back through its window's weights, and overlaps add up.
 
+    Down the image by overlapping rows again: what row r receives is one product, of the kernel
+    with its rows reversed and the kh lines of dy around r. Only the kernel's columns are added one
+    by one. Adding up windows instead took 3.0 for 2.7 ms (net C, 16 images), in LeNet-5 as long on
+    one thread and 1.4 times as long on two, and twice as long from 16 to 16 channels.
+
     Parameters
     ----------
     dy : (batch, out_height, out_width, out)
@@ -215,32 +243,26 @@ def conv2d_input_gradient(
     -------
     dx : (batch, height, width, in)
     """
-    filters = kernel.shape[-1]
-    flat_kernel = kernel.reshape(-1, filters)
-    flat_dy = to_rows(dy).reshape(rows.out, filters, columns.out * dy.shape[0])
-    parts = (flat_kernel @ part for part in flat_dy)
-    shape = (rows.padded, columns.window, kernel.shape[2], columns.out, dy.shape[0])
-    copies = np.zeros_like(dy, order="C", shape=shape)
-    add_windows(parts, copies, rows)
-    return add_columns(copies, rows, columns)
+    kh, kw, channels, filters = kernel.shape
+    reach, span = rows.dilation * (kh - 1), rows.stride * (rows.out - 1) + 1
+    before, after = reach - rows.before, rows.size + rows.before - span
+    back = Axis(span, kh, 1, rows.dilation, before, after)
+    shape = (back.padded, 1, filters, columns.out, dy.shape[0])
+    lines = np.zeros_like(dy, order="C", shape=shape)
+    lines[back.inside, 0][:: rows.stride] = dy.transpose(1, 3, 2, 0)
+    flipped = kernel[::-1].transpose(1, 2, 0, 3).reshape(kw * channels, kh * filters)
+    copies = np.matmul(flipped, windows_of(lines, back))
+    return add_columns(copies.reshape(rows.size, kw, channels, *shape[3:]), columns)
 
 
-def add_windows(parts: Iterable[np.ndarray], copies: np.ndarray, rows: Axis) -> None:
-    """Back from `windows_of`: add a part (kh * kw * channels, out_width * batch) an output row."""
-    for i, part in enumerate(parts):
-        start = i * rows.stride
-        window = copies[start : start + rows.dilation * (rows.window - 1) + 1 : rows.dilation]
-        window += part.reshape(window.shape)
-
-
-def add_columns(copies: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
-    """Back from `columns_of`: the copies added into one image batch, without its padding."""
+def add_columns(copies: np.ndarray, columns: Axis) -> np.ndarray:
+    """Back from `columns_of`: the copies added into one image batch, as far as they meet it."""
     height, _, channels, _, batch = copies.shape
-    shape = (height, channels, columns.padded, batch)
-    padded = np.zeros_like(copies, order="C", shape=shape)
+    image = np.zeros_like(copies, order="C", shape=(height, channels, columns.size, batch))
     for j in range(columns.window):
-        padded[:, :, columns.cell(j)] += copies[:, j]
-    return from_rows(padded[rows.inside, :, columns.inside])
+        places, positions = columns.met(j)
+        image[:, :, places] += copies[:, j, :, positions]
+    return from_rows(image)
 
 
 # --- Pooling ------------------------------------------------------------------------------------
@@ -256,12 +278,15 @@ def cells_of(padded: np.ndarray, rows: Axis, columns: Axis) -> list[np.ndarray]:
 
 
 def largest(x: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
-    """The largest of each window: `max_pool` without the winners, in half the time."""
-    first, *others = cells_of(pad(x, rows, columns, fill=-np.inf), rows, columns)
-    best = first.copy()
-    for cell in others:
-        np.maximum(best, cell, out=best)
-    return from_rows(best)
+    """The largest of each window, for whoever need not know which cell held it.
+
+    Whole lines are compared before single columns: a window of k * k takes 2 k - 2 comparisons, and
+    a third of the time of `max_pool`.
+    """
+    padded = pad(x, rows, columns, fill=-np.inf)
+    tallest = functools.reduce(np.maximum, [padded[rows.cell(i)] for i in range(rows.window)])
+    cells = [tallest[:, :, columns.cell(j)] for j in range(columns.window)]
+    return from_rows(functools.reduce(np.maximum, cells))
 
 
 def max_pool(x: np.ndarray, rows: Axis, columns: Axis) -> tuple[np.ndarray, np.ndarray]:
@@ -306,7 +331,8 @@ def spread(shares: Iterable[Any], dy: np.ndarray, rows: Axis, columns: Axis) -> 
     """
     _, channels, _, batch = dy.shape
     shape = (rows.padded, channels, columns.padded, batch)
-    padded = np.zeros_like(dy, order="C", shape=shape)
+    tiled = all(a.stride == a.window and a.out * a.window == a.padded for a in (rows, columns))
+    padded = (np.empty_like if tiled else np.zeros_like)(dy, order="C", shape=shape)
     overlap = rows.stride < rows.window or columns.stride < columns.window
     for cell, share in zip(cells_of(padded, rows, columns), shares, strict=True):
         if overlap:

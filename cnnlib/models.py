@@ -274,9 +274,8 @@ class Sequential(HasWeights):
         ((4, 2), 1)
         """
         caches = []
-        stop = len(self.layers) if stop is None else stop
-        for index in range(start, stop):
-            x, cache = self.layers[index].forward(x, training, layer_rng(rng, index))
+        for index, layer in enumerate(self.layers[start:stop], start):
+            x, cache = layer.forward(x, training, layer_rng(rng, index) if layer.draws else None)
             caches.append(cache)
         return x, caches
 

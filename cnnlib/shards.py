@@ -13,8 +13,8 @@ import json
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,7 +98,8 @@ class Runner:
         self.blas = _OneBlasThread()
         self.blas.__enter__()
         if self.executor is None and not self.on_device and (workers := usable_cores()) > 1:
-            self.executor, self.own = ThreadPoolExecutor(workers, "cnnlib"), True
+            # One fewer than cores: the caller works too.
+            self.executor, self.own = ThreadPoolExecutor(workers - 1, "cnnlib"), True
             try:
                 self.executor.submit(int).result()
             except RuntimeError:  # threads cannot start, in a browser for example: run serially
@@ -124,12 +125,9 @@ class Runner:
 
     def map(self, function: Callable, tasks: Iterable[tuple]) -> Iterable[Any]:
         """``function(model, *task)`` for each task, in order: to be used up inside ``with``."""
-        tasks = list(tasks)
-        if self.local and (self.executor is None or len(tasks) == 1):
-            return (function(self.model, *task) for task in tasks)
-        assert self.executor is not None
         if self.local:
-            return self.executor.map(lambda task: function(self.model, *task), tasks)
+            return self.together([functools.partial(function, self.model, *t) for t in tasks])
+        assert self.executor is not None
         model = self.model
         description = json.dumps(model.get_config())
         arrays = ([layer.params for layer in model.layers], [layer.state for layer in model.layers])
@@ -139,6 +137,38 @@ class Runner:
         parts = (own, model.loss, model.metrics)
         call = functools.partial(_remote, function, description, arrays, parts)
         return self.executor.map(call, tasks)
+
+    def together(self, calls: list[Callable[[], Any]]) -> Iterable[Any]:
+        """What each call returns, in order, on threads of this process: to be used up."""
+        if self.executor is None or not self.local or len(calls) == 1:
+            return (call() for call in calls)
+        if not self.own:
+            return self.executor.map(lambda call: call(), calls)
+        return self._beside(calls)
+
+    def _beside(self, calls: list[Callable[[], Any]]) -> Iterator[Any]:
+        """The same on threads of our own, and on the caller's: one fewer has to be woken."""
+        todo, results = enumerate(calls), {}  # taking the next of `todo` is one step: no lock
+
+        def work(until: int | None = None) -> None:
+            while until not in results and (task := next(todo, None)):
+                results[task[0]] = task[1]()
+
+        assert self.executor is not None
+        count = min(usable_cores(), len(calls)) - 1
+        helpers = [self.executor.submit(work) for _ in range(count)]
+        for helper in helpers:  # after an error nobody takes another
+            helper.add_done_callback(lambda done: done.exception() and list(todo))
+        try:
+            for k in range(len(calls)):
+                work(until=k)  # who waits works
+                if k not in results:  # a helper has it, or failed over it
+                    for helper in helpers:
+                        helper.result()
+                yield results.pop(k)
+        finally:
+            list(todo)
+            wait(helpers)
 
 
 def multiplications(model: Any, shape: tuple[int, ...]) -> int:

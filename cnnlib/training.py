@@ -26,10 +26,11 @@ def mean_gradients(model: Any, step: Any) -> tuple[float, dict[str, np.ndarray]]
 
     As in Keras the divisor is the number of examples also where they are weighted.
     """
-    grads = {key: value / step.examples for key, value in step.grads.items()}
+    for key in step.grads:
+        step.grads[key] /= step.examples
     for key, gradient in model.penalty_gradients().items():
-        grads[key] = grads[key] + gradient
-    return step.loss_sum / step.examples + model.penalty(), grads
+        step.grads[key] += gradient
+    return step.loss_sum / step.examples + model.penalty(), step.grads
 
 
 def _refuse_non_finite(model: Any, loss: float, grads: dict, epoch: int, batch: int) -> None:
@@ -216,7 +217,7 @@ def fit(
                     loss, grads = mean_gradients(model, step)
                     _refuse_non_finite(model, loss, grads, epoch, batch)
                     interrupt.updating = True
-                    model.optimizer.update(model.params, grads)
+                    model.optimizer.update(model.params, grads, runner.together)
                     model.replace_state(step.state)
                     interrupt.updating = False
                     seen += step.examples

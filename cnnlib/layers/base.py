@@ -106,6 +106,15 @@ class Layer(HasWeights, registry.Configurable, family=True):
         return self.input_shape is not None
 
     @property
+    def draws(self) -> bool:
+        """Whether a training pass may draw random numbers: a model makes a generator only then.
+
+        That takes longer than many a layer. Of the library's own layers Dropout alone draws; a
+        layer from elsewhere may.
+        """
+        return not type(self).forward.__module__.startswith("cnnlib.layers.")
+
+    @property
     def params(self) -> Grads:
         """What training changes: name -> array."""
         if not self.built:

@@ -29,6 +29,8 @@ class Dropout(Layer):
     array([[1., 1., 1.]], dtype=float32)
     """
 
+    draws = True
+
     def __init__(
         self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any
     ):

@@ -287,3 +287,37 @@ def test_schedule(name, options):
     steps = [*range(0, 130, 3), 10, 11, 20, 50, 51, 89, 90, 1000]
     # The scale is the largest rate: the end of a cosine is a difference of two ones in float32.
     assert_close([ours(step) for step in steps], [float(theirs(step)) for step in steps])
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS, ids=lambda v: str(v))
+def test_large_arrays_changed_in_parts_come_out_the_same(name, options):
+    rng = np.random.default_rng(5)
+    shapes = {"kernel": (3 * cnnlib.optimizers.PART // 128 + 5, 128), "bias": (128,), "scale": ()}
+    whole = {key: rng.normal(size=shape).astype("float32") for key, shape in shapes.items()}
+    parts = {key: value.copy() for key, value in whole.items()}
+    one, other = (getattr(cnnlib.optimizers, name)(**options) for _ in range(2))
+    counts = []
+
+    def backwards(calls):  # the order of parts does not matter
+        counts.append(len(calls))
+        return (call() for call in reversed(calls))
+
+    for _ in range(3):
+        grads = {key: rng.normal(size=shape).astype("float32") for key, shape in shapes.items()}
+        one.update(whole, grads)
+        other.update(parts, grads, backwards)
+    assert counts == [6, 6, 6]  # three parts and a rest, and the two small ones
+    for a, b in ((whole, parts), *zip(one.slots.values(), other.slots.values(), strict=True)):
+        for key in shapes:
+            np.testing.assert_array_equal(a[key], b[key], strict=True)
+
+
+def test_an_optimizer_from_elsewhere_gets_arrays_whole():
+    class ByNorm(cnnlib.optimizers.SGD):
+        def step(self, p, g, rate, slot):
+            p -= rate * g / np.linalg.norm(g)
+
+    size = 4 * cnnlib.optimizers.PART
+    params, grads = {"w": np.zeros(size)}, {"w": np.ones(size)}
+    ByNorm(1.0).update(params, grads, lambda calls: [call() for call in calls])
+    np.testing.assert_allclose(np.linalg.norm(params["w"]), 1)

@@ -1,5 +1,7 @@
 """The fast code against its plain twin, the loops of `cnnlib.plain`, on random float32 input."""
 
+import itertools
+
 import numpy as np
 import pytest
 from keras_reference import assert_close
@@ -231,3 +233,38 @@ def test_random_convolutions_and_pools(seed):
     check_convolution(options, shape, groups * int(rng.integers(1, 4)), seed, order)
     (x,) = draw(seed, shape)
     check_pooling(str(rng.choice(["max", "average"])), x, window, steps, padding, order)
+
+
+# --- What only the fast code has ------------------------------------------------------------------
+
+
+def test_where_a_cell_of_the_window_meets_the_axis_itself():
+    met = 0
+    for size, window, stride, dilation, before, after in itertools.product(
+        (1, 2, 5, 8), (1, 2, 3, 5), (1, 2, 3), (1, 2), (0, 1, 2), (0, 1, 3)
+    ):
+        axis = kernels.Axis(size, window, stride, dilation, before, after)
+        if axis.out < 1:
+            continue
+        for k in range(window):
+            padded = [p * stride + k * dilation - before for p in range(axis.out)]
+            expected = [(place, p) for p, place in enumerate(padded) if 0 <= place < size]
+            places, positions = axis.met(k)
+            found = (range(size)[places], range(axis.out)[positions])
+            assert list(zip(*found, strict=True)) == expected, (axis, k)
+            met += not expected
+    assert met > 100  # cells that lie in the padding everywhere are among them
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_relu_of_numbers_that_are_not_everyday(dtype):
+    x = np.array([-3, 0, 2, 7], dtype)
+    if np.dtype(dtype).kind == "f":
+        x = np.append(x, np.array([-np.inf, np.inf, -0.0, 1e-38, np.nan], dtype))
+    y, cache = activations.relu.forward(x)
+    np.testing.assert_array_equal(y, np.maximum(x, 0), strict=True)
+    dx = activations.relu.backward(np.ones_like(x), cache)
+    np.testing.assert_array_equal(dx, np.where(x > 0, 1, 0).astype(dtype), strict=True)
+    if np.dtype(dtype).kind == "f":
+        own = x.copy()
+        assert activations.relu.forward(own, out=own)[0] is own  # no second array

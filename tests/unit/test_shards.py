@@ -1,5 +1,6 @@
 """Who computes the shards changes nothing: workers, threads, processes, memory order."""
 
+import functools
 import importlib
 import json
 import multiprocessing
@@ -10,7 +11,9 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -186,6 +189,49 @@ def test_serial_execution_gives_the_same_weights(net, references, monkeypatch):
     assert_same_bits(model, references[net][0])
 
 
+@pytest.mark.parametrize("cores", [2, 5])
+def test_any_number_of_cores_gives_the_same_weights(cores, references, monkeypatch):
+    monkeypatch.setattr(shards, "usable_cores", lambda: cores)
+    model, _ = train("two in a row", None)
+    assert_same_bits(model, references["two in a row"][0])
+
+
+def test_the_caller_works_beside_its_helpers_and_gets_results_in_order(monkeypatch):
+    monkeypatch.setattr(shards, "usable_cores", lambda: 3)
+    model = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(2)])
+    all_three = threading.Barrier(3)
+
+    def call(k):
+        if k < 3:
+            all_three.wait(timeout=30)  # returns only if three threads are at work together
+        return k, threading.get_ident()
+
+    with shards.Runner(model, None, np.ones((1, 3))) as runner:
+        found = list(runner.together([functools.partial(call, k) for k in range(50)]))
+    assert [k for k, _ in found] == list(range(50))
+    assert threading.get_ident() in {thread for _, thread in found}
+
+
+@pytest.mark.parametrize("failing", [0, 1, 7])
+def test_an_error_in_one_call_ends_all(failing, monkeypatch):
+    monkeypatch.setattr(shards, "usable_cores", lambda: 2)
+    model = cnnlib.Sequential([cnnlib.Input((3,)), layers.Dense(2)])
+    started = []
+
+    def call(k):
+        started.append(k)
+        if k == failing:
+            raise IndexError(f"in call {k}")
+        time.sleep(0.01)
+
+    with shards.Runner(model, None, np.ones((1, 3))) as runner:
+        with pytest.raises(IndexError, match=f"in call {failing}"):
+            list(runner.together([functools.partial(call, k) for k in range(1000)]))
+        assert failing in started
+        assert len(started) < 1000  # what nobody had begun was left
+        assert list(runner.together([lambda: 1, lambda: 2])) == [1, 2]  # and the runner works on
+
+
 def test_another_engines_executor_gives_the_same_weights(references):
     net = "two in a row"
     model, _ = train(net, SerialExecutor())
@@ -309,6 +355,24 @@ def test_every_shard_of_every_step_is_trained_with_a_mask_of_its_own(monkeypatch
         runs.append(masks)
     assert len(set(runs[0])) == len(runs[0]) == 6
     assert runs[0] == runs[1]
+
+
+def test_a_layer_from_elsewhere_gets_random_numbers_and_those_that_draw_none_do_not(monkeypatch):
+    given = {}
+
+    class Noisy(layers.Dense):
+        def forward(self, x, training=False, rng=None):
+            given[type(self).__name__] = rng
+            return super().forward(x, training, rng)
+
+    monkeypatch.setattr(layers.Flatten, "forward", spy := mock.Mock(wraps=layers.Flatten().forward))
+    spy.__module__ = "cnnlib.layers.core"
+    model = cnnlib.Sequential([cnnlib.Input((3,)), Noisy(2), layers.Flatten()])
+    model.forward(np.ones((2, 3), np.float32), True, np.random.SeedSequence(1))
+    assert isinstance(given["Noisy"], np.random.Generator)
+    assert spy.call_args.args[-1] is None
+    assert layers.Dropout(0.5).draws
+    assert not layers.Conv2D(2, 3).draws
 
 
 def test_a_pass_from_the_middle_draws_the_same_numbers():

@@ -917,6 +917,25 @@ def test_a_frozen_layer_does_not_learn():
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_parameter_may_be_one_number_and_its_gradient_a_scalar():
+    class Scale(layers.Layer):
+        def create(self, input_shape):
+            self.add_param("factor", (), "ones")
+
+        def forward(self, x, training=False, rng=None):
+            return x * self.params["factor"], x
+
+        def backward(self, dy, x):
+            return dy * self.params["factor"], {"factor": (dy * x).sum()}
+
+    model = cnnlib.Sequential([cnnlib.Input((1,)), Scale()])
+    model.compile(optimizers.SGD(0.5), "mse")
+    x = np.full((100, 1), 2.0)  # two shards
+    model.fit(x, 4 * x, batch_size=100, verbose=0)
+    # factor 1: loss (2 f - 8)^2, gradient 2 * (2 - 8) * 2 = -24
+    np.testing.assert_allclose(model.get_weights()[0], 1 + 0.5 * 24)
+
+
 def test_a_new_top_layer_can_be_trained_without_compiling_again():
     x, y = regression()
     model = small(optimizer=optimizers.Adam(0.01))
