@@ -303,11 +303,12 @@ def max_pool(x: np.ndarray, rows: Axis, columns: Axis) -> tuple[np.ndarray, np.n
     winner : integers (out_height, channels, out_width, batch), in the order of memory
         Number of the cell, counted row by row within the window.
     """
-    first, *others = cells_of(pad(x, rows, columns, fill=-np.inf), rows, columns)
-    best = first.copy()
-    counts = np.uint8 if len(others) < 256 else np.uint32
-    winner = np.zeros_like(best, dtype=counts)
-    for index, cell in enumerate(others, start=1):
+    cells = cells_of(pad(x, rows, columns, fill=-np.inf), rows, columns)
+    first, second, *others = cells if len(cells) > 1 else cells * 2
+    best = np.maximum(first, second)
+    counts = np.uint8 if len(cells) <= 256 else np.uint32
+    winner = (second > first).view(np.uint8).astype(counts, copy=False)
+    for index, cell in enumerate(others, start=2):
         # Indices grow, so the latest strict improvement is the maximum of the flags times index:
         # two byte-wide passes in place of a masked write.
         flags = (cell > best).view(np.uint8)
@@ -356,9 +357,8 @@ def max_pool_gradient(dy: np.ndarray, winner: np.ndarray, rows: Axis, columns: A
     -------
     dx : (batch, height, width, channels)
     """
-    dy = to_rows(dy)
     shares = (winner == k for k in range(rows.window * columns.window))
-    return spread(shares, dy, rows, columns)
+    return spread(shares, to_rows(dy), rows, columns)
 
 
 def real_cells(rows: Axis, columns: Axis, like: np.ndarray) -> np.ndarray:

@@ -239,7 +239,7 @@ class SparseCategoricalCrossentropy(Loss):
 
     def elements(self, y_true: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The formula along the last axis, with labels made one-hot."""
-        t = (y_true[..., None] == np.arange(y.shape[-1], like=y_true)).astype(np.float64)
+        t = y_true[..., None] == np.arange(y.shape[-1], like=y_true)
         return crossentropy(t, y, self.from_logits)
 
 
@@ -267,8 +267,8 @@ def crossentropy(t: np.ndarray, y: np.ndarray, from_logits: bool) -> tuple[np.nd
     total = y.sum(axis=-1, keepdims=True)
     p = y / total
     kept = np.clip(p, epsilon(), 1 - epsilon())
-    by_p = np.where(kept == p, -t / kept, 0)  # where p was clipped, no gradient passes
-    return -(t * np.log(kept)).sum(axis=-1), (by_p - (by_p * p).sum(axis=-1, keepdims=True)) / total
+    by_p = t / kept * (kept == p)  # where p was clipped, no gradient passes
+    return -(t * np.log(kept)).sum(axis=-1), ((by_p * p).sum(axis=-1, keepdims=True) - by_p) / total
 
 
 def last_axis(axis: int, owner: str) -> int:

@@ -57,7 +57,7 @@ class Dropout(Layer):
             )
         # Drawn in the image's own order, whatever its memory order, and moved to where x lives.
         keep = rng.random(x.shape, dtype=np.float32) >= self.rate
-        mask = np.zeros_like(x)
+        mask = np.empty_like(x)
         mask[...] = np.asarray(keep, like=x)
         mask /= 1 - self.rate
         return x * mask, mask
