@@ -3,15 +3,23 @@
     python benchmarks/limits.py run      # a minute; writes results/limits/
     python benchmarks/limits.py table
 
-For each layer of the three nets, one shard of 32 images on one thread, forward and backward. The
+For each layer of the three nets, one shard of 64 images on one thread, forward and backward. The
 limit is the larger of two times: multiplications and additions at the rate of a large product, and
 the bytes that have to be read and written at least once at the rate of a large copy. A shard fits
 the cache, which is faster than the memory that the copy measures: a layer may beat its byte limit.
-Let nothing else run meanwhile.
+
+Then, what two shards at a time cost each other: on two threads, which share Python's lock, and in
+two processes, which share nothing but the machine. And what follows the shards: the gradients of
+two are added, divided, and looked through for what is not finite; Adam changes the parameters. Let
+nothing else run meanwhile.
 """
 
 import argparse
+import json
 import statistics
+import subprocess
+import sys
+import threading
 import time
 
 import numpy as np
@@ -20,9 +28,12 @@ from speed import NETS, layers_of
 from threadpoolctl import threadpool_limits
 
 import cnnlib
-from cnnlib.shards import SHARD, keep_freed_memory
+from cnnlib.shards import SHARD, Runner, _add, keep_freed_memory
+from cnnlib.training import _refuse_non_finite, mean_gradients
 
 ROUNDS = 41
+SHARDS = {"net A": (16, 64), "LeNet-5": (32, 64), "net C": (16, 64)}  # images
+SIDE_BY_SIDE = 2.0  # seconds
 
 
 def seconds(work, rounds=ROUNDS):
@@ -93,8 +104,80 @@ def of_net(net, speed_of_products, speed_of_copies):
     ]
 
 
+# --- Two at a time --------------------------------------------------------------------------------
+
+
+def steps(net, images, threads, start):
+    """Milliseconds of a shard's step while so many threads of this process do the same."""
+    keep_freed_memory()
+    cnnlib.utils.set_random_seed(1)
+    model = cnnlib.Sequential([cnnlib.Input((28, 28, 1)), *layers_of(net, cnnlib)])
+    model.compile("adam", loss="sparse_categorical_crossentropy")
+    x = np.random.default_rng(0).random((images, 28, 28, 1), dtype=np.float32)
+    y, found = np.arange(images) % 10, []
+
+    def work():
+        for _ in range(3):
+            model.shard_step(x, y)
+        time.sleep(max(0, start - time.time()))
+        count, began = 0, time.perf_counter()
+        while (took := time.perf_counter() - began) < SIDE_BY_SIDE:
+            model.shard_step(x, y)
+            count += 1
+        found.append(1e3 * took / count)
+
+    with threadpool_limits(1, "blas"):
+        workers = [threading.Thread(target=work) for _ in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    return statistics.mean(found)
+
+
+def at_once(net, images, processes, threads):
+    """The same in so many processes that begin together."""
+    what = json.dumps([net, images, threads, time.time() + 4])
+    command = [sys.executable, __file__, "steps", what]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)
+    ]
+    return statistics.mean(json.loads(process.communicate()[0]) for process in running)
+
+
+def side_by_side():
+    """A row a net and size of shard: alone, beside another thread, beside another process."""
+    return [
+        [net, images, *(at_once(net, images, *way) for way in ((1, 1), (1, 2), (2, 1)))]
+        for net, sizes in SHARDS.items()
+        for images in sizes
+    ]
+
+
+# --- After the shards -----------------------------------------------------------------------------
+
+
+def afterwards(net):
+    """Milliseconds of what follows two shards: their sum, the mean, a look, Adam."""
+    model = cnnlib.Sequential([cnnlib.Input((28, 28, 1)), *layers_of(net, cnnlib)])
+    model.compile("adam", loss="sparse_categorical_crossentropy")
+    x = np.random.default_rng(0).random((16, 28, 28, 1), dtype=np.float32)
+    parts = [model.shard_step(x, np.arange(16) % 10)._replace(examples=1) for _ in range(2)]
+    with Runner(model, None, x) as runner:
+        passes = {
+            "sum": lambda: _add(parts[0].grads, parts[1].grads),
+            "mean": lambda: mean_gradients(model, parts[1]),
+            "look": lambda: _refuse_non_finite(model, 1.0, parts[1].grads, 0, 0),
+            "Adam, one thread": lambda: model.optimizer.update(model.params, parts[1].grads),
+            "Adam, all cores": lambda: model.optimizer.update(
+                model.params, parts[1].grads, runner.together
+            ),
+        }
+        return {name: 1e3 * seconds(work) for name, work in passes.items()}
+
+
 def run():
-    """All nets, on one thread."""
+    """All nets, on one thread, and then two shards at a time."""
     keep_freed_memory()
     with threadpool_limits(1, "blas"):
         product, copied = rates()
@@ -104,6 +187,8 @@ def run():
         "GB/s": copied / 1e9,
         "nets": nets,
         "images": SHARD,
+        "side_by_side": side_by_side(),
+        "afterwards": {net: afterwards(net) for net in NETS},
         **records.stamp(),
     }
 
@@ -126,12 +211,28 @@ def table(result):
         total = sum(row["ms"] for row in rows)
         limit = sum(max(row["arithmetic_ms"], row["bytes_ms"]) for row in rows)
         print(f"| **{net}, all** | {total:.2f} | | | {total / limit:.1f} |")
+    print("\n| a shard's step | alone, ms | beside another thread | beside another process |")
+    print("| --- | --- | --- | --- |")
+    for net, images, alone, thread, process in result["side_by_side"]:
+        print(
+            f"| {net}, {images} images | {alone:.2f} | {thread:.2f} ({thread / alone:.2f} times) | "
+            f"{process:.2f} ({process / alone:.2f} times) |"
+        )
+    print("\n| after the shards, ms | sum | mean | look | Adam, one thread | Adam, all cores |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for net, passes in result["afterwards"].items():
+        print(f"| {net} | " + " | ".join(f"{took:.2f}" for took in passes.values()) + " |")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["run", "table"])
-    if parser.parse_args().what == "run":
+    parser.add_argument("what", choices=["run", "table", "steps"])
+    parser.add_argument("details", nargs="?", type=json.loads)
+    options = parser.parse_args()
+    if options.what == "steps":
+        print(json.dumps(steps(*options.details)))
+        return
+    if options.what == "run":
         records.start_naturally()
         result = run()
         records.store("limits", result)

@@ -51,6 +51,11 @@ def newest(name):
     return json.loads(max((HERE / "results" / name).glob("*.json")).read_text("utf-8"))
 
 
+# What `cnnlib.shards.keep_freed_memory` asks of malloc, as an environment. PyTorch does not ask, so
+# its large arrays come as fresh pages, step by step.
+KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**28)}
+
+
 def natural():
     """The environment without what holds a BLAS to other instructions than the processor has.
 

@@ -26,8 +26,8 @@ from cnnlib.kernels import contiguous
 # small. With 32 LeNet-5 trained at two thirds of the speed, net A and net C as fast.
 SHARD = 64
 # A batch that is one shard is halved, so that a second core has work too, where an example takes so
-# many multiplications: at batch 32 net C (16 million) gains 60 %, net A (1 million) 12 %, while
-# LeNet-5 (0.4 million) would lose 24 % to Python's share.
+# many multiplications: at batch 32 net C (16 million) gains 60 %, net A (1 million) 14 %, while
+# LeNet-5 (0.4 million) would lose 33 % to Python's share.
 HEAVY = 700_000
 LEAST = 16  # a smaller batch is never halved
 
