@@ -17,9 +17,9 @@ from cnnlib.schedules import LearningRateSchedule
 from cnnlib.utils import number
 
 Slots = dict[str, dict[str, np.ndarray]]
-# Numbers in a part of an array that one thread changes at a time. On two threads Adam took 0.36 in
-# place of 0.64 ms for 590,000 numbers, 1.1 in place of 2.0 ms for 1,600,000; a quarter of it was
-# no faster than one thread, as each of its 12 passes then waits for Python.
+# Numbers in a part of an array that one thread changes at a time. On two threads Adam took 1.7 in
+# place of 2.4 ms for 1,600,000 numbers; for 590,000 between 0.36 in place of 0.64 ms and no gain,
+# from hour to hour. A quarter of it was slower, as each of its 12 passes then waits for Python.
 PART = 2**17
 
 

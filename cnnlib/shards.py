@@ -334,8 +334,5 @@ def batch_step(model: Any, x: Any, y: Any, weight: Any, step: int, runner: Runne
 
 
 def _add(total: dict[str, np.ndarray], part: dict[str, np.ndarray]) -> None:
-    for key, value in part.items():
-        if key in total:
-            total[key] += value
-        else:
-            total[key] = value
+    for key, value in part.items():  # never in place: a layer may have given its own array
+        total[key] = total[key] + value if key in total else value

@@ -26,11 +26,10 @@ def mean_gradients(model: Any, step: Any) -> tuple[float, dict[str, np.ndarray]]
 
     As in Keras the divisor is the number of examples also where they are weighted.
     """
-    for key in step.grads:
-        step.grads[key] /= step.examples
+    grads = {key: value / step.examples for key, value in step.grads.items()}
     for key, gradient in model.penalty_gradients().items():
-        step.grads[key] += gradient
-    return step.loss_sum / step.examples + model.penalty(), step.grads
+        grads[key] = grads[key] + gradient
+    return step.loss_sum / step.examples + model.penalty(), grads
 
 
 def _refuse_non_finite(model: Any, loss: float, grads: dict, epoch: int, batch: int) -> None:

@@ -936,6 +936,24 @@ def test_a_parameter_may_be_one_number_and_its_gradient_a_scalar():
     np.testing.assert_allclose(model.get_weights()[0], 1 + 0.5 * 24)
 
 
+@pytest.mark.parametrize("count", [40, 100])  # one shard, two
+def test_a_layer_may_give_its_own_parameter_as_the_gradient(count):
+    class Pulled(layers.Layer):  # dL/dw is w itself, as of a penalty of w**2 / 2
+        def create(self, input_shape):
+            self.add_param("w", (3,), "ones")
+
+        def forward(self, x, training=False, rng=None):
+            return x, None
+
+        def backward(self, dy, cache):
+            return dy, {"w": self.params["w"]}
+
+    model = cnnlib.Sequential([cnnlib.Input((3,)), Pulled()])
+    model.compile(optimizers.SGD(0.0), "mse")
+    model.fit(np.ones((count, 3)), np.ones((count, 3)), batch_size=count, verbose=0)
+    np.testing.assert_array_equal(model.get_weights()[0], 1)  # a rate of 0 changes nothing
+
+
 def test_a_new_top_layer_can_be_trained_without_compiling_again():
     x, y = regression()
     model = small(optimizer=optimizers.Adam(0.01))
